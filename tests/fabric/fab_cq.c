@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What has completed, and who is told on which processor?
+ *
+ * A completion queue is a bounded ring. When it is armed and something
+ * arrives, the queue is put on the list of its completion vector; the vector's
+ * tasklet, on the vector's processor, calls the handler. So a handler runs in
+ * softirq and never inside a verb.
+ *
+ * Order of this file: vectors, pushing, polling and arming, moderation, life.
+ */
+#include <linux/cpumask.h>
+#include <linux/log2.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/wait_bit.h>
+
+#include "fabric.h"
+
+/* --- Vectors ------------------------------------------------------------- */
+
+/**
+ * struct fab_vector - an interrupt vector of every HCA
+ * @cpu: where its handlers run
+ * @cqs: queues to tell
+ * @call: brings the tasklet to @cpu
+ * @work: tells them
+ */
+struct fab_vector {
+	int cpu;
+	struct llist_head cqs;
+	call_single_data_t call;
+	struct tasklet_struct work;
+};
+
+static struct fab_vector *vectors;
+
+static void fab_cq_report_overflow(struct fab_cq *cq)
+{
+	struct ib_event event = {
+		.device = cq->ibcq.device,
+		.element.cq = &cq->ibcq,
+		.event = IB_EVENT_CQ_ERR,
+	};
+
+	dev_warn(to_fab_hca(cq->ibcq.device)->parent,
+		 "a completion queue of %u entries overflowed\n", cq->size);
+	if (cq->ibcq.event_handler)
+		cq->ibcq.event_handler(&event, cq->ibcq.cq_context);
+}
+
+static void fab_cq_tell(struct fab_cq *cq)
+{
+	if (test_and_clear_bit(FAB_CQ_ERROR, &cq->flags))
+		fab_cq_report_overflow(cq);
+	if (!test_and_clear_bit(FAB_CQ_EVENT, &cq->flags))
+		return;
+
+	cq->stat_events++;
+	if (cq->ibcq.comp_handler)
+		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
+}
+
+static void fab_vector_run(struct tasklet_struct *work)
+{
+	struct fab_vector *vector = from_tasklet(vector, work, work);
+	struct llist_node *list;
+	struct fab_cq *cq, *next;
+
+	list = llist_reverse_order(llist_del_all(&vector->cqs));
+	llist_for_each_entry_safe(cq, next, list, link) {
+		/* From here on the queue may be listed again. */
+		clear_bit(FAB_CQ_QUEUED, &cq->flags);
+		smp_mb__after_atomic();
+		if (!test_bit(FAB_CQ_DEAD, &cq->flags))
+			fab_cq_tell(cq);
+		if (atomic_dec_and_test(&cq->active))
+			wake_up_var(&cq->active);
+	}
+}
+
+static void fab_vector_arrive(void *arg)
+{
+	struct fab_vector *vector = arg;
+
+	tasklet_schedule(&vector->work);
+}
+
+static void fab_vector_kick(struct fab_vector *vector)
+{
+	int cpu = get_cpu();
+
+	if (vector->cpu == cpu)
+		tasklet_schedule(&vector->work);
+	else
+		smp_call_function_single_async(vector->cpu, &vector->call);
+	put_cpu();
+}
+
+/* @what: FAB_CQ_EVENT or FAB_CQ_ERROR */
+static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
+{
+	struct fab_vector *vector = &vectors[cq->vector];
+
+	set_bit(what, &cq->flags);
+
+	if (test_and_set_bit(FAB_CQ_QUEUED, &cq->flags))
+		return;
+
+	atomic_inc(&cq->active);
+	if (llist_add(&cq->link, &vector->cqs))
+		fab_vector_kick(vector);
+}
+
+/**
+ * fab_vectors_create - make the completion vectors all HCAs share
+ * @count: how many; they go round the processors
+ */
+int fab_vectors_create(unsigned int count)
+{
+	int cpu = cpumask_first(cpu_online_mask);
+	unsigned int i;
+
+	vectors = kcalloc(count, sizeof(*vectors), GFP_KERNEL);
+	if (!vectors)
+		return -ENOMEM;
+
+	for (i = 0; i < count; i++) {
+		vectors[i].cpu = cpu;
+		init_llist_head(&vectors[i].cqs);
+		INIT_CSD(&vectors[i].call, fab_vector_arrive, &vectors[i]);
+		tasklet_setup(&vectors[i].work, fab_vector_run);
+		cpu = cpumask_next(cpu, cpu_online_mask);
+		if (cpu >= nr_cpu_ids)
+			cpu = cpumask_first(cpu_online_mask);
+	}
+
+	return 0;
+}
+
+/* No queue is left when this is called. */
+void fab_vectors_destroy(void)
+{
+	unsigned int i;
+
+	for (i = 0; vectors && i < fabric.num_vectors; i++)
+		tasklet_kill(&vectors[i].work);
+	kfree(vectors);
+	vectors = NULL;
+}
+
+/* --- Pushing ------------------------------------------------------------- */
+
+static bool fab_cq_wants_event(const struct fab_cq *cq,
+			       const struct fab_cqe *cqe, bool solicited)
+{
+	if (cq->armed & IB_CQ_NEXT_COMP)
+		return true;
+
+	return (cq->armed & IB_CQ_SOLICITED) &&
+	       (solicited || cqe->wc.status != IB_WC_SUCCESS);
+}
+
+/* True when the handler is to be called now, false when it waits. */
+static bool fab_cq_moderate(struct fab_cq *cq)
+{
+	lockdep_assert_held(&cq->lock);
+
+	if (cq->mod_usecs && ++cq->held < cq->mod_count) {
+		if (cq->held == 1)
+			hrtimer_start(&cq->timer,
+				      ns_to_ktime(cq->mod_usecs * NSEC_PER_USEC),
+				      HRTIMER_MODE_REL_SOFT);
+		return false;
+	}
+
+	cq->armed = 0;
+	cq->held = 0;
+	return true;
+}
+
+/**
+ * fab_cq_push - add a completion
+ * @cq: the queue
+ * @cqe: the completion
+ * @solicited: it answers a request for a solicited event
+ *
+ * Context: softirq.
+ * Return: false when the queue is full. The queue is then in error for good
+ * and its owner was told (IBA 11.6.3.1).
+ */
+bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
+{
+	unsigned long flags;
+	bool raise = false;
+	bool first = false;
+	bool room;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	room = !cq->overflowed && cq->head - cq->tail < cq->size;
+	if (room) {
+		cq->ring[cq->head & cq->mask] = *cqe;
+		cq->head++;
+		if (fab_cq_wants_event(cq, cqe, solicited))
+			raise = fab_cq_moderate(cq);
+	} else {
+		first = !cq->overflowed;
+		cq->overflowed = true;
+	}
+	spin_unlock_irqrestore(&cq->lock, flags);
+
+	if (raise)
+		fab_cq_raise(cq, FAB_CQ_EVENT);
+	if (first)
+		fab_cq_raise(cq, FAB_CQ_ERROR);
+	return room;
+}
+
+/**
+ * fab_cq_forget_qp - take a queue pair's completions out
+ * @cq: the queue
+ * @qp: the queue pair, which produces no more of them
+ *
+ * What destroying or resetting a queue pair does to its queues (IBA 10.2.4.4).
+ */
+void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp)
+{
+	unsigned long flags;
+	u32 from, to;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	for (from = cq->tail, to = cq->tail; from != cq->head; from++) {
+		if (cq->ring[from & cq->mask].qp == qp)
+			continue;
+		if (from != to)
+			cq->ring[to & cq->mask] = cq->ring[from & cq->mask];
+		to++;
+	}
+	cq->head = to;
+	spin_unlock_irqrestore(&cq->lock, flags);
+}
+
+/* --- Polling and arming -------------------------------------------------- */
+
+/* A slot of the ring is free again when its completion has been seen. */
+static void fab_cq_credit(const struct fab_cqe *cqe)
+{
+	struct fab_ring *ring = cqe->is_send ? &cqe->qp->sq : &cqe->qp->rq;
+
+	WRITE_ONCE(ring->freed, cqe->ring_next);
+}
+
+int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc)
+{
+	struct fab_cq *cq = to_fab_cq(ibcq);
+	unsigned long flags;
+	int n;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	for (n = 0; n < num && cq->tail != cq->head; n++) {
+		const struct fab_cqe *cqe = &cq->ring[cq->tail & cq->mask];
+
+		wc[n] = cqe->wc;
+		fab_cq_credit(cqe);
+		cq->tail++;
+	}
+	spin_unlock_irqrestore(&cq->lock, flags);
+
+	return n;
+}
+
+int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
+{
+	struct fab_cq *cq = to_fab_cq(ibcq);
+	unsigned long irq;
+	int missed;
+
+	spin_lock_irqsave(&cq->lock, irq);
+	/* Armed for any completion stays so, IBA 11.4.2.2. */
+	if (cq->armed != IB_CQ_NEXT_COMP)
+		cq->armed = flags & IB_CQ_SOLICITED_MASK;
+	missed = (flags & IB_CQ_REPORT_MISSED_EVENTS) && cq->head != cq->tail;
+	spin_unlock_irqrestore(&cq->lock, irq);
+
+	return missed;
+}
+
+/* --- Moderation ---------------------------------------------------------- */
+
+static enum hrtimer_restart fab_cq_timeout(struct hrtimer *timer)
+{
+	struct fab_cq *cq = container_of(timer, struct fab_cq, timer);
+	unsigned long flags;
+	bool raise;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	raise = cq->held && cq->armed;
+	if (raise)
+		cq->armed = 0;
+	cq->held = 0;
+	spin_unlock_irqrestore(&cq->lock, flags);
+
+	if (raise)
+		fab_cq_raise(cq, FAB_CQ_EVENT);
+	return HRTIMER_NORESTART;
+}
+
+/**
+ * fab_cq_modify - set the moderation
+ * @ibcq: the queue
+ * @count: completions after which an event is raised at once
+ * @usecs: longest time an event waits; 0 switches moderation off
+ */
+int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
+{
+	struct fab_cq *cq = to_fab_cq(ibcq);
+	unsigned long flags;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	/* Without a bound on the number, the time alone decides. */
+	cq->mod_count = count ? count : U16_MAX;
+	cq->mod_usecs = usecs;
+	spin_unlock_irqrestore(&cq->lock, flags);
+
+	return 0;
+}
+
+/* --- Life ---------------------------------------------------------------- */
+
+int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+		  FAB_CQ_ATTRS *attrs)
+{
+	struct fab_cq *cq = to_fab_cq(ibcq);
+
+	if (attr->flags || !attr->cqe || attr->cqe > FAB_MAX_CQE ||
+	    attr->comp_vector >= fabric.num_vectors)
+		return -EINVAL;
+
+	cq->size = attr->cqe;
+	cq->mask = roundup_pow_of_two(attr->cqe) - 1;
+	cq->ring = vzalloc(array_size(cq->mask + 1, sizeof(*cq->ring)));
+	if (!cq->ring)
+		return -ENOMEM;
+
+	spin_lock_init(&cq->lock);
+	cq->vector = attr->comp_vector;
+	hrtimer_setup(&cq->timer, fab_cq_timeout, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_REL_SOFT);
+	ibcq->cqe = attr->cqe;
+	return 0;
+}
+
+int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
+{
+	struct fab_cq *cq = to_fab_cq(ibcq);
+
+	/* Every queue pair is gone: nothing pushes any more. */
+	set_bit(FAB_CQ_DEAD, &cq->flags);
+	hrtimer_cancel(&cq->timer);
+	wait_var_event(&cq->active, !atomic_read(&cq->active));
+	vfree(cq->ring);
+	return 0;
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which memory may an HCA touch, and how do bytes get from one scatter list to
+ * another?
+ *
+ * The fabric's DMA is virtual: an ib_sge carries a kernel pointer. Regions of
+ * user memory are not served: there are no user contexts to own them.
+ *
+ * Order of this file: regions, checks, copying.
+ */
+#include <linux/err.h>
+#include <linux/slab.h>
+
+#include "fabric.h"
+
+/* --- Regions ------------------------------------------------------------- */
+
+/**
+ * fab_mr_get_dma - a region over all of the kernel's memory
+ * @ibpd: protection domain
+ * @access: enum ib_access_flags, not enforced: nothing on the fabric writes
+ *	but into receive requests
+ */
+struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access)
+{
+	struct fab_hca *hca = to_fab_hca(ibpd->device);
+	struct fab_mr *mr;
+	u32 key;
+	int err;
+
+	mr = kzalloc(sizeof(*mr), GFP_KERNEL);
+	if (!mr)
+		return ERR_PTR(-ENOMEM);
+
+	err = xa_alloc_cyclic(&hca->mrs, &key, mr,
+			      XA_LIMIT(1, FAB_LOCAL_LKEY - 1), &hca->next_mr,
+			      GFP_KERNEL);
+	if (err < 0) {
+		kfree(mr);
+		return ERR_PTR(err);
+	}
+
+	mr->ibmr.lkey = key;
+	mr->ibmr.rkey = key;
+	return &mr->ibmr;
+}
+
+/* ib_core demands the entry; without user contexts nobody can get here. */
+struct ib_mr *fab_mr_reg_user(struct ib_pd *ibpd, u64 start, u64 length,
+			      u64 virt, int access, FAB_DMAH_PARAM
+			      struct ib_udata *udata)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+int fab_mr_dereg(struct ib_mr *ibmr, struct ib_udata *udata)
+{
+	struct fab_hca *hca = to_fab_hca(ibmr->device);
+
+	xa_erase(&hca->mrs, ibmr->lkey);
+	kfree(container_of(ibmr, struct fab_mr, ibmr));
+	return 0;
+}
+
+/* --- Checks -------------------------------------------------------------- */
+
+static bool fab_lkey_valid(struct fab_hca *hca, u32 lkey)
+{
+	return lkey == FAB_LOCAL_LKEY || xa_load(&hca->mrs, lkey);
+}
+
+/**
+ * fab_sges_valid - may the HCA read or write this list
+ * @hca: the HCA
+ * @sge: scatter list
+ * @num: its length
+ *
+ * Context: any. Entries of length 0 are not looked at, as on real HCAs.
+ */
+bool fab_sges_valid(struct fab_hca *hca, const struct ib_sge *sge,
+		    unsigned int num)
+{
+	unsigned int i;
+
+	for (i = 0; i < num; i++) {
+		if (sge[i].length && !fab_lkey_valid(hca, sge[i].lkey))
+			return false;
+	}
+
+	return true;
+}
+
+/* --- Copying ------------------------------------------------------------- */
+
+static void *fab_sge_ptr(const struct ib_sge *sge)
+{
+	return (void *)(uintptr_t)sge->addr;
+}
+
+/* Where in a scatter list the next byte goes. */
+struct fab_cursor {
+	const struct ib_sge *sge;
+	u32 offset;
+};
+
+static void fab_cursor_skip(struct fab_cursor *at, u32 bytes)
+{
+	at->offset += bytes;
+	while (at->offset && at->offset >= at->sge->length) {
+		at->offset -= at->sge->length;
+		at->sge++;
+	}
+}
+
+/* The caller has checked that the list has room for @length bytes. */
+static void fab_cursor_write(struct fab_cursor *at, const void *from,
+			     u32 length)
+{
+	while (length) {
+		u32 room = at->sge->length - at->offset;
+		u32 part = min(room, length);
+
+		memcpy(fab_sge_ptr(at->sge) + at->offset, from, part);
+		from += part;
+		length -= part;
+		at->offset += part;
+		if (at->offset == at->sge->length) {
+			at->sge++;
+			at->offset = 0;
+		}
+	}
+}
+
+/**
+ * fab_copy - one scatter list into another
+ * @to: destination, with room for all of it behind @to_offset
+ * @to_offset: bytes of the destination to leave alone
+ * @from: source
+ * @num_from: its length
+ */
+void fab_copy(const struct ib_sge *to, u32 to_offset,
+	      const struct ib_sge *from, unsigned int num_from)
+{
+	struct fab_cursor at = { .sge = to };
+	unsigned int i;
+
+	fab_cursor_skip(&at, to_offset);
+	for (i = 0; i < num_from; i++)
+		fab_cursor_write(&at, fab_sge_ptr(&from[i]), from[i].length);
+}
+
+/**
+ * fab_copy_from - a scatter list into flat memory
+ * @to: destination, large enough
+ * @from: source
+ * @num_from: its length
+ */
+void fab_copy_from(void *to, const struct ib_sge *from, unsigned int num_from)
+{
+	unsigned int i;
+
+	for (i = 0; i < num_from; i++) {
+		memcpy(to, fab_sge_ptr(&from[i]), from[i].length);
+		to += from[i].length;
+	}
+}
+
+/**
+ * fab_copy_to - flat memory into a scatter list
+ * @to: destination, with room for all of it behind @to_offset
+ * @to_offset: bytes of the destination to leave alone
+ * @from: source
+ * @length: bytes
+ */
+void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
+		 u32 length)
+{
+	struct fab_cursor at = { .sge = to };
+
+	fab_cursor_skip(&at, to_offset);
+	fab_cursor_write(&at, from, length);
+}

@@ -1,0 +1,699 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What state is a queue pair in, and what may be posted to it?
+ *
+ * Requests are written into rings by the verbs and executed by the queue
+ * pair's tasklet, in order. What a send request does on the wire is fab_ud.c's
+ * matter.
+ *
+ * Order of this file: posting, executing and flushing, states, life, look-up.
+ */
+#include <linux/log2.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "fabric.h"
+
+/* Longest message any queue pair takes, as PortInfo's max_msg_sz says. */
+#define FAB_MAX_MSG BIT(31)
+
+/* --- Posting ------------------------------------------------------------- */
+
+static bool fab_ring_full(const struct fab_ring *ring)
+{
+	return ring->head - READ_ONCE(ring->freed) >= ring->limit;
+}
+
+/* The length of a scatter list, or -EINVAL when no message is that long. */
+static s64 fab_sge_total(const struct ib_sge *sge, int num)
+{
+	u64 total = 0;
+	int i;
+
+	for (i = 0; i < num; i++)
+		total += sge[i].length;
+
+	return total > FAB_MAX_MSG ? -EINVAL : (s64)total;
+}
+
+static bool fab_state_takes_sends(enum ib_qp_state state)
+{
+	return state == IB_QPS_RTS || state == IB_QPS_SQD ||
+	       state == IB_QPS_SQE || state == IB_QPS_ERR;
+}
+
+static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
+{
+	const struct ib_ah *ah = ud_wr(wr)->ah;
+
+	if (!fab_state_takes_sends(qp->state)) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_STATE,
+			   "a send was posted to a QP that is not ready to send");
+		return -EINVAL;
+	}
+	if (wr->opcode != IB_WR_SEND && wr->opcode != IB_WR_SEND_WITH_IMM) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_OPCODE,
+			   "a datagram QP was given an operation it has not");
+		return -EINVAL;
+	}
+	if (wr->num_sge < 0 || wr->num_sge > qp->sq.max_sge) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_SGE,
+			   "a work request has more SGEs than its QP allows");
+		return -EINVAL;
+	}
+	if (!ah || ah->pd != qp->ibqp->pd ||
+	    to_fab_ah((struct ib_ah *)ah)->port_num != qp->port->num) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_AH,
+			   "a send names an address handle of another PD or port");
+		return -EINVAL;
+	}
+
+	return fab_ring_full(&qp->sq) ? -ENOMEM : 0;
+}
+
+static int fab_send_payload(struct fab_qp *qp, struct fab_swqe *wqe,
+			    const struct ib_send_wr *wr)
+{
+	s64 total = fab_sge_total(wr->sg_list, wr->num_sge);
+
+	if (total < 0 || ((wr->send_flags & IB_SEND_INLINE) &&
+			  total > qp->max_inline)) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
+			   "a work request is longer than its QP allows");
+		return -EINVAL;
+	}
+
+	wqe->length = total;
+	if (wr->send_flags & IB_SEND_INLINE) {
+		wqe->num_sge = 0;
+		fab_copy_from(wqe->sge, wr->sg_list, wr->num_sge);
+		return 0;
+	}
+
+	wqe->num_sge = wr->num_sge;
+	memcpy(wqe->sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+	return 0;
+}
+
+static int fab_send_add(struct fab_qp *qp, const struct ib_send_wr *wr)
+{
+	struct fab_swqe *wqe = fab_swqe(&qp->sq, qp->sq.head);
+	int err;
+
+	lockdep_assert_held(&qp->sq.lock);
+
+	err = fab_send_check(qp, wr);
+	if (err)
+		return err;
+	err = fab_send_payload(qp, wqe, wr);
+	if (err)
+		return err;
+
+	wqe->wr_id = wr->wr_id;
+	wqe->opcode = wr->opcode;
+	wqe->flags = wr->send_flags;
+	wqe->imm = wr->ex.imm_data;
+	wqe->ah = to_fab_ah(ud_wr(wr)->ah);
+	wqe->remote_qpn = ud_wr(wr)->remote_qpn;
+	wqe->qkey = ud_wr(wr)->remote_qkey;
+	wqe->pkey_index = ud_wr(wr)->pkey_index;
+	atomic_inc(&wqe->ah->in_use);
+
+	/* The tasklet reads the slot after it has seen the new head. */
+	smp_store_release(&qp->sq.head, qp->sq.head + 1);
+	return 0;
+}
+
+int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
+		     const struct ib_send_wr **bad_wr)
+{
+	struct fab_qp *qp = to_fab_qp(ibqp);
+	unsigned long flags;
+	int err = 0;
+
+	spin_lock_irqsave(&qp->sq.lock, flags);
+	for (; wr; wr = wr->next) {
+		err = fab_send_add(qp, wr);
+		if (err) {
+			*bad_wr = wr;
+			break;
+		}
+	}
+	/* Under the lock, so that none is scheduled once the QP is reset. */
+	if (qp->state != IB_QPS_RESET)
+		tasklet_schedule(&qp->work);
+	spin_unlock_irqrestore(&qp->sq.lock, flags);
+
+	return err;
+}
+
+static int fab_recv_add(struct fab_qp *qp, const struct ib_recv_wr *wr)
+{
+	struct fab_rwqe *wqe = fab_rwqe(&qp->rq, qp->rq.head);
+	s64 total;
+
+	lockdep_assert_held(&qp->rq.lock);
+
+	if (qp->state == IB_QPS_RESET) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_STATE,
+			   "a receive was posted to a QP in RESET");
+		return -EINVAL;
+	}
+	if (wr->num_sge < 0 || wr->num_sge > qp->rq.max_sge) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_SGE,
+			   "a work request has more SGEs than its QP allows");
+		return -EINVAL;
+	}
+	total = fab_sge_total(wr->sg_list, wr->num_sge);
+	if (total < 0) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
+			   "a work request is longer than its QP allows");
+		return -EINVAL;
+	}
+	if (fab_ring_full(&qp->rq))
+		return -ENOMEM;
+
+	wqe->wr_id = wr->wr_id;
+	wqe->num_sge = wr->num_sge;
+	wqe->length = total;
+	memcpy(wqe->sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+	qp->rq.head++;
+	return 0;
+}
+
+int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
+		     const struct ib_recv_wr **bad_wr)
+{
+	struct fab_qp *qp = to_fab_qp(ibqp);
+	unsigned long flags;
+	int err = 0;
+
+	spin_lock_irqsave(&qp->rq.lock, flags);
+	for (; wr; wr = wr->next) {
+		err = fab_recv_add(qp, wr);
+		if (err) {
+			*bad_wr = wr;
+			break;
+		}
+	}
+	/* A queue pair in error gives every request back at once. */
+	if (qp->state == IB_QPS_ERR)
+		tasklet_schedule(&qp->work);
+	spin_unlock_irqrestore(&qp->rq.lock, flags);
+
+	return err;
+}
+
+/* --- Executing and flushing ---------------------------------------------- */
+
+static bool fab_sq_complete(struct fab_qp *qp, struct fab_swqe *wqe,
+			    enum ib_wc_status status)
+{
+	struct fab_cqe cqe = {
+		.wc = {
+			.wr_id = wqe->wr_id,
+			.status = status,
+			.opcode = IB_WC_SEND,
+			.qp = qp->ibqp,
+		},
+		.qp = qp,
+		.is_send = true,
+		.ring_next = ++qp->sq.next,
+	};
+
+	atomic_dec(&wqe->ah->in_use);
+	if (status == IB_WC_SUCCESS && !qp->sig_all &&
+	    !(wqe->flags & IB_SEND_SIGNALED))
+		return true;
+
+	return fab_cq_push(qp->send_cq, &cqe, false);
+}
+
+static void fab_rq_flush(struct fab_qp *qp)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&qp->rq.lock, flags);
+	while (qp->state == IB_QPS_ERR && qp->rq.next != qp->rq.head) {
+		struct fab_rwqe *wqe = fab_rwqe(&qp->rq, qp->rq.next);
+		struct fab_cqe cqe = {
+			.wc = {
+				.wr_id = wqe->wr_id,
+				.status = IB_WC_WR_FLUSH_ERR,
+				.opcode = IB_WC_RECV,
+				.qp = qp->ibqp,
+			},
+			.qp = qp,
+			.ring_next = ++qp->rq.next,
+		};
+
+		fab_cq_push(qp->recv_cq, &cqe, false);
+	}
+	spin_unlock_irqrestore(&qp->rq.lock, flags);
+}
+
+static void fab_sq_step(struct fab_qp *qp, enum ib_qp_state state)
+{
+	struct fab_swqe *wqe = fab_swqe(&qp->sq, qp->sq.next);
+	enum ib_wc_status status = IB_WC_WR_FLUSH_ERR;
+
+	if (state == IB_QPS_RTS)
+		status = fab_ud_send(qp, wqe);
+
+	if (!fab_sq_complete(qp, wqe, status))
+		fab_qp_fail(qp, IB_QPS_ERR);
+	else if (status != IB_WC_SUCCESS && state == IB_QPS_RTS)
+		fab_qp_fail(qp, IB_QPS_SQE);
+}
+
+static void fab_qp_report(struct fab_qp *qp, bool *flag,
+			  enum ib_event_type type)
+{
+	struct ib_event event = {
+		.device = qp->ibqp->device,
+		.element.qp = qp->ibqp,
+		.event = type,
+	};
+	unsigned long flags;
+	bool report;
+
+	spin_lock_irqsave(&qp->sq.lock, flags);
+	report = *flag;
+	*flag = false;
+	spin_unlock_irqrestore(&qp->sq.lock, flags);
+
+	if (report && qp->ibqp->event_handler)
+		qp->ibqp->event_handler(&event, qp->ibqp->qp_context);
+}
+
+static bool fab_sq_run(struct fab_qp *qp)
+{
+	int budget = FAB_SQ_BUDGET;
+
+	while (qp->sq.next != smp_load_acquire(&qp->sq.head)) {
+		enum ib_qp_state state = READ_ONCE(qp->state);
+
+		if (state != IB_QPS_RTS && state != IB_QPS_SQE &&
+		    state != IB_QPS_ERR)
+			return false;
+		if (!budget--)
+			return true;
+		fab_sq_step(qp, state);
+	}
+
+	return false;
+}
+
+static void fab_qp_work(struct tasklet_struct *work)
+{
+	struct fab_qp *qp = from_tasklet(qp, work, work);
+	bool more;
+
+	rcu_read_lock();
+	more = fab_sq_run(qp);
+	rcu_read_unlock();
+
+	if (READ_ONCE(qp->state) == IB_QPS_SQD)
+		fab_qp_report(qp, &qp->sqd_event, IB_EVENT_SQ_DRAINED);
+	if (READ_ONCE(qp->state) == IB_QPS_ERR) {
+		fab_rq_flush(qp);
+		fab_qp_report(qp, &qp->fatal_event, IB_EVENT_QP_FATAL);
+	}
+	if (more)
+		tasklet_schedule(work);
+}
+
+/* --- States -------------------------------------------------------------- */
+
+static void fab_qp_set_state(struct fab_qp *qp, enum ib_qp_state state)
+{
+	lockdep_assert_held(&qp->sq.lock);
+	lockdep_assert_held(&qp->rq.lock);
+
+	WRITE_ONCE(qp->state, state);
+}
+
+/**
+ * fab_qp_fail - what the hardware does to a queue pair after an error
+ * @qp: the queue pair
+ * @to: IB_QPS_SQE after a send that failed, IB_QPS_ERR after lost completions
+ *
+ * Context: softirq, no lock of @qp held, RCU read section: a sender calls it
+ * for the receiving queue pair, too. The owner is told by the tasklet of @qp,
+ * which cannot run once the owner's handle is gone.
+ */
+void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&qp->sq.lock, flags);
+	spin_lock(&qp->rq.lock);
+	if (qp->state == IB_QPS_RTS ||
+	    (to == IB_QPS_ERR && qp->state != IB_QPS_RESET &&
+	     qp->state != IB_QPS_ERR)) {
+		fab_qp_set_state(qp, to);
+		qp->fatal_event = to == IB_QPS_ERR;
+		tasklet_schedule(&qp->work);
+	}
+	spin_unlock(&qp->rq.lock);
+	spin_unlock_irqrestore(&qp->sq.lock, flags);
+}
+
+/* No request is left, and no completion of one. Callers hold the mutex. */
+static void fab_qp_empty(struct fab_qp *qp)
+{
+	u32 pos;
+
+	lockdep_assert_held(&qp->mutex);
+
+	fab_cq_forget_qp(qp->send_cq, qp);
+	fab_cq_forget_qp(qp->recv_cq, qp);
+	for (pos = qp->sq.next; pos != qp->sq.head; pos++)
+		atomic_dec(&fab_swqe(&qp->sq, pos)->ah->in_use);
+
+	qp->sq.head = 0;
+	qp->sq.next = 0;
+	qp->sq.freed = 0;
+	qp->rq.head = 0;
+	qp->rq.next = 0;
+	qp->rq.freed = 0;
+}
+
+static void fab_qp_reset(struct fab_qp *qp)
+{
+	lockdep_assert_held(&qp->mutex);
+
+	tasklet_disable(&qp->work);
+	spin_lock_irq(&qp->sq.lock);
+	spin_lock(&qp->rq.lock);
+	fab_qp_set_state(qp, IB_QPS_RESET);
+	qp->sqd_event = false;
+	qp->fatal_event = false;
+	spin_unlock(&qp->rq.lock);
+	spin_unlock_irq(&qp->sq.lock);
+	fab_qp_empty(qp);
+	tasklet_enable(&qp->work);
+}
+
+static int fab_qp_check_attr(const struct fab_qp *qp,
+			     const struct ib_qp_attr *attr, int mask)
+{
+	if ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index >= FAB_PKEYS)
+		return -EINVAL;
+	if ((mask & IB_QP_PORT) &&
+	    (!attr->port_num || attr->port_num > fabric.ports_per_hca))
+		return -EINVAL;
+
+	return 0;
+}
+
+/* What survives in query_qp(), and what packets are checked against. */
+static void fab_qp_apply(struct fab_qp *qp, const struct ib_qp_attr *attr,
+			 int mask, enum ib_qp_state next)
+{
+	spin_lock_irq(&qp->sq.lock);
+	spin_lock(&qp->rq.lock);
+	if (mask & IB_QP_PORT)
+		qp->port = &qp->hca->node->ports[attr->port_num];
+	if (mask & IB_QP_PKEY_INDEX)
+		qp->pkey_index = attr->pkey_index;
+	if (mask & IB_QP_QKEY)
+		WRITE_ONCE(qp->qkey, attr->qkey);
+	if (mask & IB_QP_EN_SQD_ASYNC_NOTIFY)
+		qp->sqd_event = attr->en_sqd_async_notify;
+	fab_qp_set_state(qp, next);
+	/* Requests that waited in SQD, or that are to be flushed now. */
+	tasklet_schedule(&qp->work);
+	spin_unlock(&qp->rq.lock);
+	spin_unlock_irq(&qp->sq.lock);
+
+	if (mask & IB_QP_SQ_PSN)
+		qp->attr.sq_psn = attr->sq_psn;
+}
+
+static int __fab_qp_modify(struct fab_qp *qp, const struct ib_qp_attr *attr,
+			   int mask)
+{
+	enum ib_qp_state cur = READ_ONCE(qp->state);
+	enum ib_qp_state next = mask & IB_QP_STATE ? attr->qp_state : cur;
+	int err;
+
+	lockdep_assert_held(&qp->mutex);
+
+	if ((mask & IB_QP_CUR_STATE) && attr->cur_qp_state != cur)
+		return -EINVAL;
+	if (!ib_modify_qp_is_ok(cur, next, qp->type, mask))
+		return -EINVAL;
+	err = fab_qp_check_attr(qp, attr, mask);
+	if (err)
+		return err;
+
+	if (next == IB_QPS_RESET)
+		fab_qp_reset(qp);
+	else
+		fab_qp_apply(qp, attr, mask, next);
+	return 0;
+}
+
+int fab_qp_modify(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		  struct ib_udata *udata)
+{
+	struct fab_qp *qp = to_fab_qp(ibqp);
+	int err;
+
+	if (mask & ~IB_QP_ATTR_STANDARD_BITS)
+		return -EOPNOTSUPP;
+
+	mutex_lock(&qp->mutex);
+	err = __fab_qp_modify(qp, attr, mask);
+	mutex_unlock(&qp->mutex);
+
+	return err;
+}
+
+static void fab_qp_caps(const struct fab_qp *qp, struct ib_qp_cap *cap)
+{
+	cap->max_send_wr = qp->sq.limit;
+	cap->max_recv_wr = qp->rq.limit;
+	cap->max_send_sge = qp->sq.max_sge;
+	cap->max_recv_sge = qp->rq.max_sge;
+	cap->max_inline_data = qp->max_inline;
+}
+
+int fab_qp_query(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		 struct ib_qp_init_attr *init)
+{
+	struct fab_qp *qp = to_fab_qp(ibqp);
+
+	mutex_lock(&qp->mutex);
+	memset(attr, 0, sizeof(*attr));
+	attr->qp_state = READ_ONCE(qp->state);
+	attr->cur_qp_state = attr->qp_state;
+	attr->qkey = qp->qkey;
+	attr->pkey_index = qp->pkey_index;
+	attr->port_num = qp->port ? qp->port->num : 0;
+	attr->sq_psn = qp->attr.sq_psn;
+	fab_qp_caps(qp, &attr->cap);
+	mutex_unlock(&qp->mutex);
+
+	memset(init, 0, sizeof(*init));
+	init->event_handler = ibqp->event_handler;
+	init->qp_context = ibqp->qp_context;
+	init->send_cq = ibqp->send_cq;
+	init->recv_cq = ibqp->recv_cq;
+	init->cap = attr->cap;
+	init->sq_sig_type = qp->sig_all ? IB_SIGNAL_ALL_WR : IB_SIGNAL_REQ_WR;
+	init->qp_type = qp->type;
+	init->port_num = attr->port_num;
+	return 0;
+}
+
+/* --- Life ---------------------------------------------------------------- */
+
+static int fab_ring_init(struct fab_ring *ring, u32 limit, u32 max_sge,
+			 size_t header, size_t room)
+{
+	u32 slots = roundup_pow_of_two(max(limit, 1U));
+
+	spin_lock_init(&ring->lock);
+	ring->mask = slots - 1;
+	ring->limit = limit;
+	ring->max_sge = max_sge;
+	ring->stride = ALIGN(header + room, 8);
+	ring->wqes = vzalloc(array_size(slots, ring->stride));
+	return ring->wqes ? 0 : -ENOMEM;
+}
+
+static int fab_rings_init(struct fab_qp *qp, const struct ib_qp_cap *cap)
+{
+	size_t sge = sizeof(struct ib_sge);
+	int err;
+
+	/* Inline data lie where the list of SGEs would. */
+	err = fab_ring_init(&qp->sq, cap->max_send_wr, cap->max_send_sge,
+			    sizeof(struct fab_swqe),
+			    max(cap->max_send_sge * sge,
+				(size_t)cap->max_inline_data));
+	if (err)
+		return err;
+
+	err = fab_ring_init(&qp->rq, cap->max_recv_wr, cap->max_recv_sge,
+			    sizeof(struct fab_rwqe), cap->max_recv_sge * sge);
+	if (err)
+		vfree(qp->sq.wqes);
+	return err;
+}
+
+static int fab_qp_check_init(const struct ib_qp_init_attr *init)
+{
+	const struct ib_qp_cap *cap = &init->cap;
+
+	if (init->srq || (init->create_flags &
+			  ~IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK))
+		return -EOPNOTSUPP;
+	if (!init->send_cq || !init->recv_cq)
+		return -EINVAL;
+	if (cap->max_send_wr > FAB_MAX_QP_WR ||
+	    cap->max_recv_wr > FAB_MAX_QP_WR ||
+	    cap->max_send_sge > FAB_MAX_SGE ||
+	    cap->max_recv_sge > FAB_MAX_SGE ||
+	    cap->max_inline_data > FAB_MAX_INLINE)
+		return -EINVAL;
+
+	return 0;
+}
+
+/* QP0 and QP1: one of each on a port. */
+static int fab_qp_add_special(struct fab_qp *qp, u32 port_num)
+{
+	struct fab_qp __rcu **slot;
+
+	if (!port_num || port_num > fabric.ports_per_hca)
+		return -EINVAL;
+
+	qp->port = &qp->hca->node->ports[port_num];
+	qp->qpn = qp->type == IB_QPT_SMI ? 0 : 1;
+	slot = qp->qpn ? &qp->port->gsi : &qp->port->smi;
+	if (cmpxchg((struct fab_qp **)slot, NULL, qp))
+		return -EBUSY;
+
+	return 0;
+}
+
+static int fab_qp_add(struct fab_qp *qp, const struct ib_qp_init_attr *init)
+{
+	struct fab_hca *hca = qp->hca;
+	int err;
+
+	if (qp->type == IB_QPT_SMI || qp->type == IB_QPT_GSI)
+		return fab_qp_add_special(qp, init->port_num);
+
+	/* The numbers below are left to special QPs. */
+	err = xa_alloc_cyclic(&hca->qps, &qp->qpn, qp,
+			      XA_LIMIT(64, FAB_QPN_MCAST - 1), &hca->next_qpn,
+			      GFP_KERNEL);
+	return err < 0 ? err : 0;
+}
+
+static void fab_qp_del(struct fab_qp *qp)
+{
+	if (qp->type == IB_QPT_SMI)
+		RCU_INIT_POINTER(qp->port->smi, NULL);
+	else if (qp->type == IB_QPT_GSI)
+		RCU_INIT_POINTER(qp->port->gsi, NULL);
+	else
+		xa_erase(&qp->hca->qps, qp->qpn);
+}
+
+int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
+		  struct ib_udata *udata)
+{
+	struct fab_qp *qp;
+	int err;
+
+	if (init->qp_type != IB_QPT_SMI && init->qp_type != IB_QPT_GSI &&
+	    init->qp_type != IB_QPT_UD)
+		return -EOPNOTSUPP;
+	err = fab_qp_check_init(init);
+	if (err)
+		return err;
+
+	qp = kzalloc(sizeof(*qp), GFP_KERNEL);
+	if (!qp)
+		return -ENOMEM;
+
+	qp->hca = to_fab_hca(ibqp->device);
+	qp->ibqp = ibqp;
+	qp->type = init->qp_type;
+	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
+	qp->no_mcast_echo = init->create_flags &
+			    IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK;
+	qp->max_inline = init->cap.max_inline_data;
+	qp->send_cq = to_fab_cq(init->send_cq);
+	qp->recv_cq = to_fab_cq(init->recv_cq);
+	qp->state = IB_QPS_RESET;
+	mutex_init(&qp->mutex);
+	tasklet_setup(&qp->work, fab_qp_work);
+
+	err = fab_rings_init(qp, &init->cap);
+	if (err)
+		goto err_free;
+	err = fab_qp_add(qp, init);
+	if (err)
+		goto err_free_rings;
+
+	container_of(ibqp, struct fab_qp_handle, ibqp)->qp = qp;
+	ibqp->qp_num = qp->qpn;
+	return 0;
+
+err_free_rings:
+	vfree(qp->sq.wqes);
+	vfree(qp->rq.wqes);
+err_free:
+	kfree(qp);
+	return err;
+}
+
+/*
+ * A sender that found the queue pair before fab_qp_del() may still hold the
+ * pointer. It takes the receive lock, sees RESET and leaves the rings alone, so
+ * only the struct itself must wait for a grace period.
+ */
+int fab_qp_destroy(struct ib_qp *ibqp, struct ib_udata *udata)
+{
+	struct fab_qp *qp = to_fab_qp(ibqp);
+
+	fab_qp_del(qp);
+	mutex_lock(&qp->mutex);
+	fab_qp_reset(qp);
+	mutex_unlock(&qp->mutex);
+	tasklet_kill(&qp->work);
+	vfree(qp->sq.wqes);
+	vfree(qp->rq.wqes);
+	kfree_rcu(qp, rcu);
+	return 0;
+}
+
+/* --- Look-up ------------------------------------------------------------- */
+
+/**
+ * fab_qp_find_rcu - the queue pair a packet is addressed to
+ * @port: port it arrived at
+ * @qpn: destination QP
+ *
+ * Context: RCU read section. Return: NULL when there is none on this port.
+ */
+struct fab_qp *fab_qp_find_rcu(struct fab_port *port, u32 qpn)
+{
+	struct fab_hca *hca;
+	struct fab_qp *qp;
+
+	if (qpn == 0)
+		return rcu_dereference(port->smi);
+	if (qpn == 1)
+		return rcu_dereference(port->gsi);
+
+	hca = rcu_dereference(port->node->hca);
+	qp = hca ? xa_load(&hca->qps, qpn) : NULL;
+	return qp && READ_ONCE(qp->port) == port ? qp : NULL;
+}

@@ -1,0 +1,752 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The objects of the software InfiniBand fabric, who owns them, what guards
+ * them, and what each file offers to the others.
+ *
+ * Two layers of objects. Nodes, ports and links are the hardware: they are
+ * made when the module is loaded and live until it goes. HCAs, queue pairs,
+ * completion queues are what ib_core sees: they come and go, and a packet
+ * finds them by RCU.
+ *
+ * A packet's way. post_send() writes a request into the ring of its queue pair
+ * and schedules the pair's tasklet. The tasklet walks the route (link, switch,
+ * link) by plain function calls, takes a receive request of the destination,
+ * copies the payload once, from the sender's memory to the receiver's, and
+ * completes both sides. Nothing on that way takes a lock shared by two ports.
+ * Subnet management packets are copied and queue at each switch instead.
+ *
+ * Locks, outermost first; all are taken with interrupts saved, since ib_mad
+ * and netpoll post and poll with interrupts off:
+ *
+ *	fab_fabric.ctl	port states, PortInfo, tables that an SMP can set
+ *	fab_qp.sq.lock	producer side of a send ring, and the state
+ *	fab_qp.rq.lock	receive ring, and the state; held while a packet is
+ *			copied into it, so that a QP which has left a receiving
+ *			state is not written to any more
+ *	fab_cq.lock	the ring of completions, arming, moderation
+ *
+ * fab_qp.mutex (modify and destroy against each other) is outside all of them.
+ * Lookups run under rcu_read_lock().
+ */
+#ifndef FABRIC_H
+#define FABRIC_H
+
+#include <linux/bitops.h>
+#include <linux/device.h>
+#include <linux/hrtimer.h>
+#include <linux/interrupt.h>
+#include <linux/llist.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
+#include <linux/xarray.h>
+#include <rdma/ib_verbs.h>
+
+#include "fab_compat.h"
+#include "fab_wire.h"
+
+/* Limits of the parameters: an 8-bit port number, less one for port 0 */
+#define FAB_MAX_HCAS		250
+#define FAB_MAX_PORTS		2
+#define FAB_MAX_SWITCHES	16
+
+/* Sizes of the tables of a port and of a switch */
+#define FAB_PKEYS		32
+#define FAB_GIDS		8
+#define FAB_LFT_SIZE		(FAB_LID_UCAST_MAX + 1)
+#define FAB_MFT_SIZE		4096
+#define FAB_MCAST_BUCKETS	256
+
+/* What an HCA can do */
+#define FAB_MAX_QP		65536
+#define FAB_MAX_QP_WR		16384
+#define FAB_MAX_SGE		18
+#define FAB_MAX_INLINE		512
+#define FAB_MAX_CQ		65536
+#define FAB_MAX_CQE		(1 << 20)
+#define FAB_LOCAL_LKEY		0x00fab000
+
+/* A switch queues so many SMPs; VL15 has no flow control (IBA 7.6.4) */
+#define FAB_VL15_DEPTH		256
+
+/* A packet that met this many switches is in a loop */
+#define FAB_MAX_HOPS		32
+
+/* Send requests a queue pair executes before others get the processor */
+#define FAB_SQ_BUDGET		64
+
+struct fab_node;
+struct fab_port;
+struct fab_hca;
+struct fab_qp;
+
+/*
+ * Every copy of a packet ends in exactly one of these. sent + replicated is
+ * always delivered + dropped, once the fabric is at rest.
+ */
+enum fab_counter {
+	FAB_SENT,
+	FAB_REPLICATED,
+	FAB_DELIVERED,
+	/* first cause of a drop */
+	FAB_DROP_LINK_DOWN,
+	FAB_DROP_PORT_STATE,
+	FAB_DROP_NO_ROUTE,
+	FAB_DROP_HOPS,
+	FAB_DROP_NO_MEMBER,
+	FAB_DROP_NO_ATTACH,
+	FAB_DROP_NOT_OUR_LID,
+	FAB_DROP_NO_QP,
+	FAB_DROP_QP_STATE,
+	FAB_DROP_PKEY,
+	FAB_DROP_QKEY,
+	FAB_DROP_NO_RECV_WQE,
+	FAB_DROP_TOO_LONG,
+	FAB_DROP_RECV_LKEY,
+	FAB_DROP_CQ_OVERFLOW,
+	FAB_DROP_VL15,
+	FAB_DROP_BAD_SMP,
+	FAB_DROP_SWITCH_GMP,
+	FAB_DROP_NO_MEMORY,
+	FAB_COUNTERS,
+};
+
+#define FAB_DROP_FIRST FAB_DROP_LINK_DOWN
+
+struct fab_stats {
+	u64 count[FAB_COUNTERS];
+};
+
+/**
+ * struct fab_mcast_entry - one queue pair attached to one group
+ * @node: in the bucket of its group
+ * @mgid: the group
+ * @qp: the queue pair, which outlives the entry by a grace period
+ * @rcu: frees the entry
+ */
+struct fab_mcast_entry {
+	struct hlist_node node;
+	union ib_gid mgid;
+	struct fab_qp *qp;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct fab_port - one port of an HCA or of a switch
+ * @node: the node it belongs to
+ * @peer: the port at the other end of the cable; wired for life, or NULL
+ * @num: port number, 0 is the management port of a switch
+ * @guid: port GUID
+ * @held_down: a test pulled the cable here
+ * @phys: PortPhysicalState; written under ctl, read anywhere
+ * @state: PortState, enum ib_port_state; written under ctl, read anywhere
+ * @lid: base LID, 0 when not assigned; written under ctl, read anywhere
+ * @mtu_bytes: payload a packet may have; written under ctl, read anywhere
+ * @info: PortInfo as it travels, but for what stands in the fields above
+ * @news: events (BIT of enum ib_event_type) not yet told to ib_core
+ * @pkeys: P_Key table; written under ctl, read anywhere
+ * @guids: GUID table, entry 0 is @guid; written under ctl, read anywhere
+ * @prefix: subnet prefix; written under ctl, read anywhere
+ * @smi: QP0 of this port
+ * @gsi: QP1 of this port
+ * @mcast_lock: writers of @mcast
+ * @mcast: attached queue pairs, hashed by group
+ * @stats: counters, by processor
+ */
+struct fab_port {
+	struct fab_node *node;
+	struct fab_port *peer;
+	u8 num;
+	__be64 guid;
+
+	bool held_down;
+	u8 phys;
+	u8 state;
+	u16 lid;
+	u16 mtu_bytes;
+	struct ib_port_info info;
+	unsigned long news;
+	u16 pkeys[FAB_PKEYS];
+	__be64 guids[FAB_GIDS];
+	__be64 prefix;
+
+	struct fab_qp __rcu *smi;
+	struct fab_qp __rcu *gsi;
+	spinlock_t mcast_lock;
+	struct hlist_head mcast[FAB_MCAST_BUCKETS];
+	struct fab_stats __percpu *stats;
+};
+
+/**
+ * struct fab_smp - a subnet management packet on its way
+ * @list: in the queue of a switch
+ * @in_port: port it arrived at, or the management port when sent from here
+ * @slid: source LID
+ * @dlid: destination LID, permissive for a directed route
+ * @mad: the packet
+ */
+struct fab_smp {
+	struct list_head list;
+	struct fab_port *in_port;
+	u16 slid;
+	u16 dlid;
+	struct ib_smp mad;
+};
+
+/**
+ * struct fab_switch - what a switch has beside its ports
+ * @node: the node
+ * @info: SwitchInfo as it travels; guarded by ctl
+ * @lft: port by LID, FAB_LFT_DROP when none; written under ctl, read anywhere
+ * @mft: ports by multicast LID, 16 to a word; written under ctl, read anywhere
+ * @vl15_lock: @vl15 and @vl15_len
+ * @vl15: SMPs to handle
+ * @vl15_len: length of @vl15
+ * @work: handles @vl15
+ * @trap_timer: repeats trap 128 until the subnet manager represses it
+ * @trap_wait_ms: until the next repetition; ctl
+ * @closing: the module goes, the timer is not started again; ctl
+ * @trap_pending: a port changed its state and no TrapRepress came yet; ctl
+ * @trap_tid: transaction of the pending trap; ctl
+ */
+struct fab_switch {
+	struct fab_node *node;
+	struct fab_switch_info info;
+	u8 *lft;
+	u16 (*mft)[FAB_MFT_POSITIONS];
+
+	spinlock_t vl15_lock;
+	struct list_head vl15;
+	unsigned int vl15_len;
+	struct tasklet_struct work;
+
+	struct timer_list trap_timer;
+	unsigned int trap_wait_ms;
+	bool closing;
+	bool trap_pending;
+	u64 trap_tid;
+};
+
+/**
+ * struct fab_node - an HCA or a switch as the fabric's hardware
+ * @type: RDMA_NODE_IB_CA or RDMA_NODE_IB_SWITCH
+ * @index: number among the nodes of its type
+ * @num_ports: external ports; @ports has one more
+ * @name: "fab3", "switch0"
+ * @desc: NodeDescription
+ * @guid: node GUID
+ * @ports: by number; a CA does not use number 0
+ * @hca: the device ib_core knows, NULL while it is unplugged
+ * @sw: only of a switch
+ */
+struct fab_node {
+	u8 type;
+	unsigned int index;
+	unsigned int num_ports;
+	char name[16];
+	char desc[IB_DEVICE_NODE_DESC_MAX];
+	__be64 guid;
+	struct fab_port *ports;
+	struct fab_hca __rcu *hca;
+	struct fab_switch *sw;
+};
+
+/**
+ * struct fab_fabric - everything there is
+ * @ctl: see the top of this file
+ * @hcas: nodes of type CA
+ * @switches: nodes of type switch
+ * @num_hcas: length of @hcas
+ * @num_switches: length of @switches
+ * @ports_per_hca: ports of each HCA
+ * @num_vectors: completion vectors of each HCA
+ */
+struct fab_fabric {
+	spinlock_t ctl;
+	struct fab_node *hcas;
+	struct fab_node *switches;
+	unsigned int num_hcas;
+	unsigned int num_switches;
+	unsigned int ports_per_hca;
+	unsigned int num_vectors;
+};
+
+extern struct fab_fabric fabric;
+
+/**
+ * struct fab_hca - the ib_device of a node
+ * @ibdev: for ib_core
+ * @node: the hardware behind it
+ * @parent: on the fabric's own bus; netdevs link to it
+ * @qps: queue pairs by number, from 2 on
+ * @next_qpn: where the search for a free number goes on
+ * @mrs: memory regions by lkey
+ * @next_mr: where the search for a free key goes on
+ * @listening: ib_core has registered it and may be told events
+ * @named: misuse of verbs that was already named in the log, by bit
+ */
+struct fab_hca {
+	struct ib_device ibdev;
+	struct fab_node *node;
+	struct device *parent;
+	struct xarray qps;
+	u32 next_qpn;
+	struct xarray mrs;
+	u32 next_mr;
+	bool listening;
+	unsigned long named;
+};
+
+struct fab_pd {
+	struct ib_pd ibpd;
+};
+
+/**
+ * struct fab_mr - a memory region over all of the kernel's memory
+ * @ibmr: for ib_core
+ */
+struct fab_mr {
+	struct ib_mr ibmr;
+};
+
+/**
+ * struct fab_ah - an address vector
+ * @ibah: for ib_core
+ * @dlid: destination
+ * @sl: service level
+ * @path_bits: added to the source LID
+ * @has_grh: the packet carries a GRH
+ * @sgid_index: source of the GRH
+ * @traffic_class: of the GRH
+ * @hop_limit: of the GRH
+ * @flow_label: of the GRH
+ * @dgid: of the GRH
+ * @port_num: port to send from
+ * @in_use: send requests posted with it and not yet executed
+ */
+struct fab_ah {
+	struct ib_ah ibah;
+	u16 dlid;
+	u8 sl;
+	u8 path_bits;
+	bool has_grh;
+	u8 sgid_index;
+	u8 traffic_class;
+	u8 hop_limit;
+	u32 flow_label;
+	union ib_gid dgid;
+	u32 port_num;
+	atomic_t in_use;
+};
+
+/**
+ * struct fab_cqe - one completion
+ * @wc: for the consumer
+ * @qp: whose it is; frees ring space when it is polled
+ * @is_send: a send request's
+ * @ring_next: position in that ring after the completed request
+ */
+struct fab_cqe {
+	struct ib_wc wc;
+	struct fab_qp *qp;
+	bool is_send;
+	u32 ring_next;
+};
+
+/**
+ * struct fab_cq - a completion queue
+ * @ibcq: for ib_core
+ * @link: in the list of its vector, while FAB_CQ_QUEUED
+ * @flags: FAB_CQ_*
+ * @active: handlers queued or running; destruction waits for 0
+ * @vector: completion vector
+ * @lock: everything below
+ * @ring: completions
+ * @size: completions it may hold, exactly as asked for
+ * @mask: length of @ring less one; a power of two, so that positions may wrap
+ * @head: next to write
+ * @tail: next to poll
+ * @armed: enum ib_cq_notify_flags asked for, 0 when not armed
+ * @overflowed: completions were lost; the CQ is of no more use
+ * @mod_count: completions that end the moderation, 0 or 1 for none
+ * @mod_usecs: longest time an event is held back
+ * @held: completions since the event is being held back
+ * @timer: ends the moderation
+ * @stat_events: handlers called
+ */
+struct fab_cq {
+	struct ib_cq ibcq;
+	struct llist_node link;
+	unsigned long flags;
+	atomic_t active;
+	unsigned int vector;
+
+	spinlock_t lock;
+	struct fab_cqe *ring;
+	u32 size;
+	u32 mask;
+	u32 head;
+	u32 tail;
+	unsigned int armed;
+	bool overflowed;
+	u16 mod_count;
+	u16 mod_usecs;
+	u32 held;
+	struct hrtimer timer;
+	u64 stat_events;
+};
+
+#define FAB_CQ_QUEUED	0
+#define FAB_CQ_DEAD	1
+#define FAB_CQ_EVENT	2
+#define FAB_CQ_ERROR	3
+
+/**
+ * struct fab_swqe - a posted send request
+ * @wr_id: returned in the completion
+ * @opcode: IB_WR_SEND or IB_WR_SEND_WITH_IMM
+ * @flags: enum ib_send_flags
+ * @imm: immediate data
+ * @ah: where to
+ * @remote_qpn: destination QP
+ * @qkey: Q_Key to send
+ * @pkey_index: for QP1
+ * @num_sge: entries of @sge, 0 when the payload is inline
+ * @length: bytes of payload
+ * @sge: where the payload is; with inline data, the payload itself
+ */
+struct fab_swqe {
+	u64 wr_id;
+	enum ib_wr_opcode opcode;
+	int flags;
+	__be32 imm;
+	struct fab_ah *ah;
+	u32 remote_qpn;
+	u32 qkey;
+	u16 pkey_index;
+	u8 num_sge;
+	u32 length;
+	struct ib_sge sge[];
+};
+
+/**
+ * struct fab_rwqe - a posted receive request
+ * @wr_id: returned in the completion
+ * @num_sge: entries of @sge
+ * @length: room in bytes
+ * @sge: where to put the packet
+ */
+struct fab_rwqe {
+	u64 wr_id;
+	u8 num_sge;
+	u32 length;
+	struct ib_sge sge[];
+};
+
+/**
+ * struct fab_ring - a ring of work requests
+ * @lock: see the top of fabric.h
+ * @wqes: the slots
+ * @mask: number of slots less one; a power of two, so that positions may wrap
+ * @limit: requests that may be outstanding, as the consumer asked
+ * @stride: bytes of a slot
+ * @max_sge: entries a slot has room for
+ * @head: next to post; @lock
+ * @next: next to execute; send: the tasklet alone, receive: @lock
+ * @freed: slots given back, when their completion was polled; a slot is not
+ *	free before, as on a real HCA; written under the CQ's lock
+ */
+struct fab_ring {
+	spinlock_t lock;
+	void *wqes;
+	u32 mask;
+	u32 limit;
+	u32 stride;
+	u32 max_sge;
+	u32 head;
+	u32 next;
+	u32 freed;
+};
+
+/**
+ * struct fab_qp - a queue pair, apart from ib_core's handle so that a lookup
+ *	can outlive the handle by a grace period
+ * @hca: its HCA
+ * @ibqp: ib_core's handle, valid until destroy_qp() returns
+ * @port: its port; of QP0 and QP1 for life, of others from INIT on
+ * @type: IB_QPT_SMI, IB_QPT_GSI or IB_QPT_UD
+ * @qpn: number, 24 bits
+ * @sig_all: every send request is signalled
+ * @no_mcast_echo: IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK
+ * @max_inline: bytes a send request may carry in itself
+ * @send_cq: completions of sends
+ * @recv_cq: completions of receives
+ * @mutex: modify and destroy
+ * @state: enum ib_qp_state; written under both ring locks
+ * @attr: what modify_qp() was told, for query_qp(); @mutex
+ * @pkey_index: written under both ring locks
+ * @qkey: written under both ring locks
+ * @sqd_event: report that the send queue is drained; sq.lock
+ * @fatal_event: report that the hardware put it into error; sq.lock
+ * @sq: send requests
+ * @rq: receive requests
+ * @work: executes send requests and flushes both rings
+ * @rcu: frees this
+ */
+struct fab_qp {
+	struct fab_hca *hca;
+	struct ib_qp *ibqp;
+	struct fab_port *port;
+	enum ib_qp_type type;
+	u32 qpn;
+	bool sig_all;
+	bool no_mcast_echo;
+	u32 max_inline;
+	struct fab_cq *send_cq;
+	struct fab_cq *recv_cq;
+	struct mutex mutex;
+	enum ib_qp_state state;
+	struct ib_qp_attr attr;
+	u16 pkey_index;
+	u32 qkey;
+	bool sqd_event;
+	bool fatal_event;
+	struct fab_ring sq;
+	struct fab_ring rq;
+	struct tasklet_struct work;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct fab_qp_handle - what ib_core allocates and frees for a queue pair
+ * @ibqp: for ib_core
+ * @qp: the queue pair
+ */
+struct fab_qp_handle {
+	struct ib_qp ibqp;
+	struct fab_qp *qp;
+};
+
+/**
+ * struct fab_packet - a datagram on its way, headers as numbers
+ * @src: port it left from
+ * @src_qp: QP it left from
+ * @slid: LRH source LID
+ * @dlid: LRH destination LID
+ * @sl: LRH service level
+ * @hops: switches met so far
+ * @has_grh: @grh is valid
+ * @has_imm: @imm is valid
+ * @solicited: BTH solicited event
+ * @pkey: BTH P_Key
+ * @dest_qpn: BTH destination QP
+ * @qkey: DETH Q_Key
+ * @imm: immediate data
+ * @grh: GRH as it travels
+ * @sge: where the payload is, in the sender's memory
+ * @num_sge: length of @sge
+ * @length: bytes of payload
+ */
+struct fab_packet {
+	struct fab_port *src;
+	struct fab_qp *src_qp;
+	u16 slid;
+	u16 dlid;
+	u8 sl;
+	u8 hops;
+	bool has_grh;
+	bool has_imm;
+	bool solicited;
+	u16 pkey;
+	u32 dest_qpn;
+	u32 qkey;
+	__be32 imm;
+	struct ib_grh grh;
+	const struct ib_sge *sge;
+	unsigned int num_sge;
+	u32 length;
+};
+
+static inline struct fab_hca *to_fab_hca(struct ib_device *ibdev)
+{
+	return container_of(ibdev, struct fab_hca, ibdev);
+}
+
+static inline struct fab_ah *to_fab_ah(struct ib_ah *ibah)
+{
+	return container_of(ibah, struct fab_ah, ibah);
+}
+
+static inline struct fab_cq *to_fab_cq(struct ib_cq *ibcq)
+{
+	return container_of(ibcq, struct fab_cq, ibcq);
+}
+
+static inline struct fab_qp *to_fab_qp(struct ib_qp *ibqp)
+{
+	return container_of(ibqp, struct fab_qp_handle, ibqp)->qp;
+}
+
+static inline bool fab_node_is_switch(const struct fab_node *node)
+{
+	return node->type == RDMA_NODE_IB_SWITCH;
+}
+
+static inline void fab_count(struct fab_port *port, enum fab_counter which)
+{
+	this_cpu_inc(port->stats->count[which]);
+}
+
+static inline void fab_count_add(struct fab_port *port, enum fab_counter which,
+				 u64 n)
+{
+	this_cpu_add(port->stats->count[which], n);
+}
+
+/**
+ * fab_port_has_lid - is a LID one of a port's own
+ * @port: the port
+ * @lid: unicast LID
+ */
+static inline bool fab_port_has_lid(const struct fab_port *port, u16 lid)
+{
+	u16 base = READ_ONCE(port->lid);
+	u8 lmc = FIELD_GET(FAB_PI_LMC, READ_ONCE(port->info.mkeyprot_resv_lmc));
+
+	return base && base == (lid & ~(BIT(lmc) - 1));
+}
+
+/**
+ * fab_misuse - name a breach of the verbs' rules, once per HCA and kind
+ * @hca: where it happened
+ * @kind: bit number of the kind
+ * @what: what the caller did wrong
+ */
+#define fab_misuse(hca, kind, what)					\
+	do {								\
+		if (!test_and_set_bit(kind, &(hca)->named))		\
+			dev_warn((hca)->parent, "%s\n", what);		\
+	} while (0)
+
+enum fab_misuse_kind {
+	FAB_MISUSE_POST_STATE,
+	FAB_MISUSE_POST_SGE,
+	FAB_MISUSE_POST_LENGTH,
+	FAB_MISUSE_POST_OPCODE,
+	FAB_MISUSE_POST_LKEY,
+	FAB_MISUSE_POST_AH,
+	FAB_MISUSE_AH_BUSY,
+	FAB_MISUSE_QP_ATTACHED,
+};
+
+/* fab_main.c */
+struct device *fab_parent_create(struct fab_node *node);
+void fab_parent_destroy(struct device *dev);
+
+/* fab_device.c: the ib_device, its tables, PDs, AHs */
+int fab_hca_plug(struct fab_node *node);
+void fab_hca_unplug(struct fab_node *node);
+void fab_port_gid(const struct fab_port *port, unsigned int index,
+		  union ib_gid *gid);
+
+/* fab_cq.c */
+int fab_vectors_create(unsigned int count);
+void fab_vectors_destroy(void);
+int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+		  FAB_CQ_ATTRS *attrs);
+int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata);
+int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs);
+int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc);
+int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags);
+bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited);
+void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp);
+
+/* fab_qp.c */
+int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
+		  struct ib_udata *udata);
+int fab_qp_modify(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		  struct ib_udata *udata);
+int fab_qp_query(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		 struct ib_qp_init_attr *init);
+int fab_qp_destroy(struct ib_qp *ibqp, struct ib_udata *udata);
+int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
+		     const struct ib_send_wr **bad_wr);
+int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
+		     const struct ib_recv_wr **bad_wr);
+void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to);
+struct fab_qp *fab_qp_find_rcu(struct fab_port *port, u32 qpn);
+
+static inline struct fab_swqe *fab_swqe(struct fab_ring *sq, u32 pos)
+{
+	return sq->wqes + (size_t)(pos & sq->mask) * sq->stride;
+}
+
+static inline struct fab_rwqe *fab_rwqe(struct fab_ring *rq, u32 pos)
+{
+	return rq->wqes + (size_t)(pos & rq->mask) * rq->stride;
+}
+
+/* fab_mem.c */
+struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access);
+struct ib_mr *fab_mr_reg_user(struct ib_pd *ibpd, u64 start, u64 length,
+			      u64 virt, int access, FAB_DMAH_PARAM
+			      struct ib_udata *udata);
+int fab_mr_dereg(struct ib_mr *ibmr, struct ib_udata *udata);
+bool fab_sges_valid(struct fab_hca *hca, const struct ib_sge *sge,
+		    unsigned int num);
+void fab_copy(const struct ib_sge *to, u32 to_offset,
+	      const struct ib_sge *from, unsigned int num_from);
+void fab_copy_from(void *to, const struct ib_sge *from, unsigned int num_from);
+void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
+		 u32 length);
+
+/* fab_ud.c: what a datagram QP sends and accepts */
+enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe);
+void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt);
+void fab_ud_receive(struct fab_port *port, struct fab_packet *pkt);
+bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp);
+
+/* fab_mcast.c */
+int fab_mcast_attach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid);
+int fab_mcast_detach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid);
+unsigned int fab_mcast_deliver(struct fab_port *port, struct fab_packet *pkt,
+			       void (*to)(struct fab_port *port,
+					  struct fab_packet *pkt,
+					  struct fab_qp *qp));
+
+/* fab_link.c */
+void fab_port_set_state(struct fab_port *port, u8 state);
+void fab_link_cross(struct fab_port *port, struct fab_packet *pkt);
+void fab_link_update(struct fab_port *port);
+void fab_link_retrain(struct fab_port *port);
+void fab_link_hold(struct fab_port *port, bool down);
+void fab_news_publish(struct fab_port *port);
+void fab_link_send(struct fab_port *port, struct fab_packet *pkt);
+void fab_link_send_smp(struct fab_port *port, const struct fab_smp *smp);
+
+/* fab_switch.c */
+int fab_switch_init(struct fab_node *node);
+void fab_switch_destroy(struct fab_node *node);
+void fab_switch_forward(struct fab_port *in, struct fab_packet *pkt);
+void fab_switch_queue_smp(struct fab_port *in, const struct fab_smp *smp);
+void fab_switch_port_changed(struct fab_node *node);
+void fab_switch_repress(struct fab_node *node, __be64 tid);
+
+/* fab_sma.c */
+void fab_sma_port_init(struct fab_port *port);
+bool fab_sma_answer(struct fab_port *in_port, const struct ib_smp *req,
+		    struct ib_smp *resp, bool trusted);
+int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,
+			const struct ib_wc *in_wc, const struct ib_grh *in_grh,
+			const struct ib_mad *in, struct ib_mad *out,
+			size_t *out_size, u16 *out_pkey_index);
+
+/* fab_debugfs.c */
+extern const char * const fab_counter_names[FAB_COUNTERS];
+void fab_debugfs_create(void);
+void fab_debugfs_destroy(void);
+
+#endif /* FABRIC_H */
