@@ -137,6 +137,40 @@ static void fab_get_dev_fw_str(struct ib_device *ibdev, char *str)
 	snprintf(str, IB_FW_VERSION_NAME_MAX, "1.0.0");
 }
 
+static ssize_t hw_rev_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
+{
+	return sysfs_emit(buf, "1\n");
+}
+
+static ssize_t hca_type_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	return sysfs_emit(buf, "fabric\n");
+}
+
+static ssize_t board_id_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	return sysfs_emit(buf, "software\n");
+}
+
+static DEVICE_ATTR_RO(hw_rev);
+static DEVICE_ATTR_RO(hca_type);
+static DEVICE_ATTR_RO(board_id);
+
+/* What ibstat prints of a device. */
+static struct attribute *fab_device_attrs[] = {
+	&dev_attr_hw_rev.attr,
+	&dev_attr_hca_type.attr,
+	&dev_attr_board_id.attr,
+	NULL,
+};
+
+static const struct attribute_group fab_device_group = {
+	.attrs = fab_device_attrs,
+};
+
 /* --- What can be set ----------------------------------------------------- */
 
 static int fab_modify_device(struct ib_device *ibdev, int mask,
@@ -247,6 +281,7 @@ static int fab_destroy_ah(struct ib_ah *ibah, u32 flags)
 static const struct ib_device_ops fab_device_ops = {
 	.owner = THIS_MODULE,
 	.driver_id = RDMA_DRIVER_UNKNOWN,
+	.device_group = &fab_device_group,
 	.alloc_pd = fab_alloc_pd,
 	.attach_mcast = fab_mcast_attach,
 	.create_ah = fab_create_ah,

@@ -515,7 +515,6 @@ static int fab_ring_init(struct fab_ring *ring, u32 limit, u32 max_sge,
 {
 	u32 slots = roundup_pow_of_two(max(limit, 1U));
 
-	spin_lock_init(&ring->lock);
 	ring->mask = slots - 1;
 	ring->limit = limit;
 	ring->max_sge = max_sge;
@@ -633,6 +632,9 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	qp->recv_cq = to_fab_cq(init->recv_cq);
 	qp->state = IB_QPS_RESET;
 	mutex_init(&qp->mutex);
+	/* Two places, so that lockdep tells the outer lock from the inner. */
+	spin_lock_init(&qp->sq.lock);
+	spin_lock_init(&qp->rq.lock);
 	tasklet_setup(&qp->work, fab_qp_work);
 
 	err = fab_rings_init(qp, &init->cap);
