@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How many datagrams a second do bare verbs carry from one HCA to another?
+ *
+ * The floor under every figure of a driver: nothing but post, poll and copy.
+ * Every message carries its number and a pattern, which the receiver checks.
+ *
+ *	echo "fab1 fab2 bytes=2048 messages=100000 both=1" \
+ *		> /sys/kernel/debug/fabric_loop
+ *	cat /sys/kernel/debug/fabric_loop
+ *
+ * The write returns when the run is over, the read gives its result. Works on
+ * any HCA with InfiniBand ports; only port 1 and P_Key index 0 are used.
+ *
+ * Order of this file: HCAs, one end, receiving, sending, a run, the file.
+ */
+#include <linux/debugfs.h>
+#include <linux/ktime.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/wait.h>
+#include <rdma/ib_verbs.h>
+
+#define LOOP_QKEY	0x00c0ffee
+#define LOOP_GRH	40
+#define LOOP_RING	1024
+/* Receives are reposted later than sends complete: leave them room. */
+#define LOOP_WINDOW	256
+#define LOOP_MIN_BYTES	16
+#define LOOP_MAX_BYTES	4096
+#define LOOP_MAX_MSGS	10000000
+#define LOOP_PORT	1
+/* A run that makes no progress for so long has lost messages. */
+#define LOOP_STALL	(HZ / 2)
+
+struct loop_end;
+
+/**
+ * struct loop_slot - a work request and its buffer
+ * @cqe: completion
+ * @end: whose
+ * @buf: message; behind the GRH for a receive
+ * @sge: its address for the HCA
+ */
+struct loop_slot {
+	struct ib_cqe cqe;
+	struct loop_end *end;
+	void *buf;
+	struct ib_sge sge;
+};
+
+/**
+ * struct loop_end - one of the two HCAs of a run
+ * @dev: the HCA; loop_mutex keeps it from being removed
+ * @pd: protection domain
+ * @send_cq: completions of sends
+ * @recv_cq: completions of receives
+ * @qp: UD queue pair
+ * @ah: towards the other end
+ * @peer_qpn: of the other end
+ * @bytes: length of a message
+ * @quota: messages this end sends in all
+ * @lock: @posted, as sends are posted by the run and by completions
+ * @posted: messages posted
+ * @sent: sends completed
+ * @received: messages received; written by the receive CQ alone
+ * @corrupt: those that were not what was sent
+ * @stopping: post no more
+ * @outstanding: work requests the HCA has
+ * @wait: the run waits here
+ * @sends: LOOP_WINDOW slots
+ * @recvs: LOOP_RING slots
+ */
+struct loop_end {
+	struct ib_device *dev;
+	struct ib_pd *pd;
+	struct ib_cq *send_cq;
+	struct ib_cq *recv_cq;
+	struct ib_qp *qp;
+	struct ib_ah *ah;
+	u32 peer_qpn;
+	u32 bytes;
+	u64 quota;
+	spinlock_t lock;
+	u64 posted;
+	u64 sent;
+	u64 received;
+	u64 corrupt;
+	bool stopping;
+	atomic_t outstanding;
+	wait_queue_head_t *wait;
+	struct loop_slot *sends;
+	struct loop_slot *recvs;
+};
+
+/**
+ * struct loop_result - what a run found
+ * @messages: sent, both directions
+ * @received: arrived
+ * @corrupt: arrived, but not as sent
+ * @ns: time from the first post to the last arrival
+ */
+struct loop_result {
+	u64 messages;
+	u64 received;
+	u64 corrupt;
+	u64 ns;
+};
+
+/**
+ * struct loop_device - an HCA there is
+ * @list: in loop_devices
+ * @ibdev: the HCA
+ */
+struct loop_device {
+	struct list_head list;
+	struct ib_device *ibdev;
+};
+
+/* One run at a time; guards loop_last and loop_devices, too. */
+static DEFINE_MUTEX(loop_mutex);
+static LIST_HEAD(loop_devices);
+static struct loop_result loop_last;
+static struct dentry *loop_file;
+
+/* --- HCAs ---------------------------------------------------------------- */
+
+static int loop_device_add(struct ib_device *ibdev)
+{
+	struct loop_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (!dev)
+		return -ENOMEM;
+
+	dev->ibdev = ibdev;
+	mutex_lock(&loop_mutex);
+	list_add(&dev->list, &loop_devices);
+	mutex_unlock(&loop_mutex);
+	return 0;
+}
+
+/* Waits for a run to end: it is bounded. */
+static void loop_device_remove(struct ib_device *ibdev, void *client_data)
+{
+	struct loop_device *dev, *next;
+
+	mutex_lock(&loop_mutex);
+	list_for_each_entry_safe(dev, next, &loop_devices, list) {
+		if (dev->ibdev != ibdev)
+			continue;
+		list_del(&dev->list);
+		kfree(dev);
+	}
+	mutex_unlock(&loop_mutex);
+}
+
+static struct ib_client loop_client = {
+	.name = "fabric_loop",
+	.add = loop_device_add,
+	.remove = loop_device_remove,
+};
+
+static struct ib_device *loop_device_find(const char *name)
+{
+	struct loop_device *dev;
+
+	lockdep_assert_held(&loop_mutex);
+
+	list_for_each_entry(dev, &loop_devices, list) {
+		if (!strcmp(dev_name(&dev->ibdev->dev), name))
+			return dev->ibdev;
+	}
+
+	return NULL;
+}
+
+/* --- One end ------------------------------------------------------------- */
+
+static void loop_slots_free(struct loop_end *end, struct loop_slot *slots,
+			    unsigned int n, size_t size,
+			    enum dma_data_direction dir)
+{
+	unsigned int i;
+
+	for (i = 0; slots && i < n && slots[i].buf; i++) {
+		ib_dma_unmap_single(end->dev, slots[i].sge.addr, size, dir);
+		kfree(slots[i].buf);
+	}
+	vfree(slots);
+}
+
+static int loop_slot_init(struct loop_end *end, struct loop_slot *slot,
+			  size_t size, enum dma_data_direction dir)
+{
+	void *buf = kzalloc(size, GFP_KERNEL);
+	u64 addr;
+
+	if (!buf)
+		return -ENOMEM;
+	addr = ib_dma_map_single(end->dev, buf, size, dir);
+	if (ib_dma_mapping_error(end->dev, addr)) {
+		kfree(buf);
+		return -EIO;
+	}
+
+	slot->end = end;
+	slot->buf = buf;
+	slot->sge.addr = addr;
+	slot->sge.length = size;
+	slot->sge.lkey = end->pd->local_dma_lkey;
+	return 0;
+}
+
+static struct loop_slot *loop_slots_alloc(struct loop_end *end, unsigned int n,
+					  size_t size,
+					  enum dma_data_direction dir)
+{
+	struct loop_slot *slots = vzalloc(array_size(n, sizeof(*slots)));
+	unsigned int i;
+
+	for (i = 0; slots && i < n; i++) {
+		if (loop_slot_init(end, &slots[i], size, dir)) {
+			loop_slots_free(end, slots, n, size, dir);
+			return NULL;
+		}
+	}
+
+	return slots;
+}
+
+static int loop_qp_up(struct ib_qp *qp)
+{
+	struct ib_qp_attr attr = {
+		.qp_state = IB_QPS_INIT,
+		.port_num = LOOP_PORT,
+		.qkey = LOOP_QKEY,
+	};
+	int err;
+
+	err = ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_PKEY_INDEX |
+			   IB_QP_PORT | IB_QP_QKEY);
+	if (err)
+		return err;
+	attr.qp_state = IB_QPS_RTR;
+	err = ib_modify_qp(qp, &attr, IB_QP_STATE);
+	if (err)
+		return err;
+	attr.qp_state = IB_QPS_RTS;
+	return ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_SQ_PSN);
+}
+
+static int loop_qp_create(struct loop_end *end)
+{
+	struct ib_qp_init_attr init = {
+		.send_cq = end->send_cq,
+		.recv_cq = end->recv_cq,
+		.cap = {
+			.max_send_wr = LOOP_WINDOW,
+			.max_recv_wr = LOOP_RING,
+			.max_send_sge = 1,
+			.max_recv_sge = 1,
+		},
+		.sq_sig_type = IB_SIGNAL_ALL_WR,
+		.qp_type = IB_QPT_UD,
+	};
+
+	end->qp = ib_create_qp(end->pd, &init);
+	if (IS_ERR(end->qp)) {
+		int err = PTR_ERR(end->qp);
+
+		end->qp = NULL;
+		return err;
+	}
+
+	return loop_qp_up(end->qp);
+}
+
+static void loop_end_close(struct loop_end *end)
+{
+	if (end->ah)
+		rdma_destroy_ah(end->ah, RDMA_DESTROY_AH_SLEEPABLE);
+	if (end->qp)
+		ib_destroy_qp(end->qp);
+	if (!IS_ERR_OR_NULL(end->send_cq))
+		ib_free_cq(end->send_cq);
+	if (!IS_ERR_OR_NULL(end->recv_cq))
+		ib_free_cq(end->recv_cq);
+	if (end->pd) {
+		loop_slots_free(end, end->sends, LOOP_WINDOW, end->bytes,
+				DMA_TO_DEVICE);
+		loop_slots_free(end, end->recvs, LOOP_RING,
+				LOOP_GRH + end->bytes, DMA_FROM_DEVICE);
+		ib_dealloc_pd(end->pd);
+	}
+}
+
+static int loop_end_open(struct loop_end *end, const char *name)
+{
+	int err = -ENOMEM;
+
+	end->dev = loop_device_find(name);
+	if (!end->dev)
+		return -ENODEV;
+
+	spin_lock_init(&end->lock);
+	end->pd = ib_alloc_pd(end->dev, 0);
+	if (IS_ERR(end->pd)) {
+		err = PTR_ERR(end->pd);
+		end->pd = NULL;
+		goto err_close;
+	}
+	end->sends = loop_slots_alloc(end, LOOP_WINDOW, end->bytes,
+				      DMA_TO_DEVICE);
+	end->recvs = loop_slots_alloc(end, LOOP_RING, LOOP_GRH + end->bytes,
+				      DMA_FROM_DEVICE);
+	if (!end->sends || !end->recvs)
+		goto err_close;
+
+	end->send_cq = ib_alloc_cq(end->dev, end, LOOP_WINDOW, 0,
+				   IB_POLL_SOFTIRQ);
+	end->recv_cq = ib_alloc_cq(end->dev, end, LOOP_RING,
+				   1 % end->dev->num_comp_vectors,
+				   IB_POLL_SOFTIRQ);
+	if (IS_ERR(end->send_cq) || IS_ERR(end->recv_cq))
+		goto err_close;
+
+	err = loop_qp_create(end);
+	if (err)
+		goto err_close;
+	return 0;
+
+err_close:
+	loop_end_close(end);
+	return err;
+}
+
+/* --- Receiving ----------------------------------------------------------- */
+
+static void loop_returned(struct loop_end *end)
+{
+	if (atomic_dec_and_test(&end->outstanding))
+		wake_up(end->wait);
+}
+
+/* A message: its number, and the number again at its very end. */
+static bool loop_message_valid(const struct loop_end *end, const void *msg)
+{
+	const __le64 *first = msg;
+	const __le64 *last = msg + end->bytes - sizeof(*last);
+
+	return *first == *last;
+}
+
+static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc);
+
+static int loop_recv_post(struct loop_slot *slot)
+{
+	struct ib_recv_wr wr = {
+		.wr_cqe = &slot->cqe,
+		.sg_list = &slot->sge,
+		.num_sge = 1,
+	};
+	int err;
+
+	slot->cqe.done = loop_recv_done;
+	atomic_inc(&slot->end->outstanding);
+	err = ib_post_recv(slot->end->qp, &wr, NULL);
+	if (err)
+		loop_returned(slot->end);
+	return err;
+}
+
+static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct loop_slot *slot = container_of(wc->wr_cqe, struct loop_slot,
+					      cqe);
+	struct loop_end *end = slot->end;
+
+	if (wc->status == IB_WC_SUCCESS) {
+		if (wc->byte_len != LOOP_GRH + end->bytes ||
+		    !loop_message_valid(end, slot->buf + LOOP_GRH))
+			end->corrupt++;
+		WRITE_ONCE(end->received, end->received + 1);
+		wake_up(end->wait);
+		if (!READ_ONCE(end->stopping))
+			loop_recv_post(slot);
+	}
+	loop_returned(end);
+}
+
+static int loop_recv_fill(struct loop_end *end)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < LOOP_RING && !err; i++)
+		err = loop_recv_post(&end->recvs[i]);
+	return err;
+}
+
+/* --- Sending ------------------------------------------------------------- */
+
+static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc);
+
+static bool loop_send_claim(struct loop_end *end, u64 *number)
+{
+	bool more;
+
+	spin_lock_bh(&end->lock);
+	more = !end->stopping && end->posted < end->quota;
+	if (more)
+		*number = end->posted++;
+	spin_unlock_bh(&end->lock);
+
+	return more;
+}
+
+static void loop_send_post(struct loop_slot *slot)
+{
+	struct loop_end *end = slot->end;
+	struct ib_ud_wr wr = {
+		.wr = {
+			.wr_cqe = &slot->cqe,
+			.sg_list = &slot->sge,
+			.num_sge = 1,
+			.opcode = IB_WR_SEND,
+			.send_flags = IB_SEND_SIGNALED,
+		},
+		.ah = end->ah,
+		.remote_qpn = end->peer_qpn,
+		.remote_qkey = LOOP_QKEY,
+	};
+	__le64 *first = slot->buf;
+	__le64 *last = slot->buf + end->bytes - sizeof(*last);
+	u64 number;
+
+	if (!loop_send_claim(end, &number))
+		return;
+
+	*first = cpu_to_le64(number);
+	*last = cpu_to_le64(number);
+	slot->cqe.done = loop_send_done;
+	atomic_inc(&end->outstanding);
+	if (ib_post_send(end->qp, &wr.wr, NULL))
+		loop_returned(end);
+}
+
+static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct loop_slot *slot = container_of(wc->wr_cqe, struct loop_slot,
+					      cqe);
+	struct loop_end *end = slot->end;
+
+	WRITE_ONCE(end->sent, end->sent + 1);
+	if (wc->status == IB_WC_SUCCESS)
+		loop_send_post(slot);
+	loop_returned(end);
+}
+
+/* --- A run --------------------------------------------------------------- */
+
+static int loop_point(struct loop_end *from, const struct loop_end *to)
+{
+	struct rdma_ah_attr attr = { .type = RDMA_AH_ATTR_TYPE_IB };
+	struct ib_port_attr port;
+	int err;
+
+	err = ib_query_port(to->dev, LOOP_PORT, &port);
+	if (err)
+		return err;
+	if (port.state != IB_PORT_ACTIVE)
+		return -ENETDOWN;
+
+	rdma_ah_set_dlid(&attr, port.lid);
+	rdma_ah_set_port_num(&attr, LOOP_PORT);
+	from->peer_qpn = to->qp->qp_num;
+	from->ah = rdma_create_ah(from->pd, &attr, RDMA_CREATE_AH_SLEEPABLE);
+	if (IS_ERR(from->ah)) {
+		err = PTR_ERR(from->ah);
+		from->ah = NULL;
+		return err;
+	}
+
+	return 0;
+}
+
+static void loop_drain(struct loop_end *end)
+{
+	struct ib_qp_attr attr = { .qp_state = IB_QPS_ERR };
+
+	spin_lock_bh(&end->lock);
+	WRITE_ONCE(end->stopping, true);
+	spin_unlock_bh(&end->lock);
+	if (!ib_modify_qp(end->qp, &attr, IB_QP_STATE))
+		wait_event(*end->wait, !atomic_read(&end->outstanding));
+}
+
+static bool loop_all_arrived(const struct loop_end *a, const struct loop_end *b)
+{
+	return READ_ONCE(a->received) + READ_ONCE(b->received) >=
+	       a->quota + b->quota;
+}
+
+/* Until everything has arrived, or nothing has for a while. */
+static void loop_wait(struct loop_end *a, struct loop_end *b)
+{
+	u64 before, now = 0;
+
+	do {
+		before = now;
+		wait_event_timeout(*a->wait, loop_all_arrived(a, b),
+				   LOOP_STALL);
+		now = READ_ONCE(a->received) + READ_ONCE(b->received);
+	} while (now != before && !loop_all_arrived(a, b));
+}
+
+static void loop_pump(struct loop_end *end)
+{
+	unsigned int i;
+
+	for (i = 0; i < LOOP_WINDOW; i++)
+		loop_send_post(&end->sends[i]);
+}
+
+static int loop_measure(struct loop_end *a, struct loop_end *b)
+{
+	ktime_t start;
+	int err;
+
+	err = loop_point(a, b);
+	if (!err)
+		err = loop_point(b, a);
+	if (!err)
+		err = loop_recv_fill(a);
+	if (!err)
+		err = loop_recv_fill(b);
+	if (!err) {
+		start = ktime_get();
+		loop_pump(a);
+		loop_pump(b);
+		loop_wait(a, b);
+		loop_last = (struct loop_result) {
+			.ns = ktime_to_ns(ktime_sub(ktime_get(), start)),
+			.messages = a->quota + b->quota,
+			.received = a->received + b->received,
+			.corrupt = a->corrupt + b->corrupt,
+		};
+	}
+
+	loop_drain(a);
+	loop_drain(b);
+	return err;
+}
+
+static int loop_run(const char *from, const char *to, u32 bytes, u32 messages,
+		    bool both)
+{
+	DECLARE_WAIT_QUEUE_HEAD_ONSTACK(wait);
+	struct loop_end *ends = kcalloc(2, sizeof(*ends), GFP_KERNEL);
+	int err = -ENOMEM;
+
+	if (!ends)
+		return err;
+
+	ends[0].bytes = bytes;
+	ends[1].bytes = bytes;
+	ends[0].quota = messages;
+	ends[1].quota = both ? messages : 0;
+	ends[0].wait = &wait;
+	ends[1].wait = &wait;
+	err = loop_end_open(&ends[0], from);
+	if (err)
+		goto out_free;
+	err = loop_end_open(&ends[1], to);
+	if (err)
+		goto out_close;
+
+	err = loop_measure(&ends[0], &ends[1]);
+	loop_end_close(&ends[1]);
+out_close:
+	loop_end_close(&ends[0]);
+out_free:
+	kfree(ends);
+	return err;
+}
+
+/* --- The file ------------------------------------------------------------ */
+
+static int loop_show(struct seq_file *m, void *unused)
+{
+	struct loop_result last;
+
+	mutex_lock(&loop_mutex);
+	last = loop_last;
+	mutex_unlock(&loop_mutex);
+
+	seq_printf(m, "messages %llu\nreceived %llu\nlost %llu\ncorrupt %llu\n",
+		   last.messages, last.received, last.messages - last.received,
+		   last.corrupt);
+	seq_printf(m, "ns %llu\nmessages_per_second %llu\n", last.ns,
+		   last.ns ? div64_u64(last.received * NSEC_PER_SEC, last.ns) :
+			     0);
+	return 0;
+}
+
+static int loop_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, loop_show, NULL);
+}
+
+static ssize_t loop_write(struct file *file, const char __user *user,
+			  size_t count, loff_t *pos)
+{
+	unsigned int bytes, messages, both;
+	char line[128], from[32], to[32];
+	int err;
+
+	if (count >= sizeof(line))
+		return -EINVAL;
+	if (copy_from_user(line, user, count))
+		return -EFAULT;
+	line[count] = '\0';
+	if (sscanf(line, "%31s %31s bytes=%u messages=%u both=%u", from, to,
+		   &bytes, &messages, &both) != 5 ||
+	    bytes < LOOP_MIN_BYTES || bytes > LOOP_MAX_BYTES || !messages ||
+	    messages > LOOP_MAX_MSGS || both > 1)
+		return -EINVAL;
+
+	mutex_lock(&loop_mutex);
+	err = loop_run(from, to, bytes, messages, both);
+	mutex_unlock(&loop_mutex);
+	return err ? err : count;
+}
+
+static const struct file_operations loop_fops = {
+	.owner = THIS_MODULE,
+	.open = loop_open,
+	.read = seq_read,
+	.write = loop_write,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
+static int __init loop_init(void)
+{
+	int err = ib_register_client(&loop_client);
+
+	if (err)
+		return err;
+
+	loop_file = debugfs_create_file("fabric_loop", 0600, NULL, NULL,
+					&loop_fops);
+	return 0;
+}
+
+static void __exit loop_exit(void)
+{
+	debugfs_remove(loop_file);
+	ib_unregister_client(&loop_client);
+}
+
+module_init(loop_init);
+module_exit(loop_exit);
+
+MODULE_DESCRIPTION("Bare verbs from one HCA to another, counted and timed");
+MODULE_LICENSE("GPL");
