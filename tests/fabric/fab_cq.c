@@ -196,7 +196,8 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
 	bool first = false;
 	bool room;
 
-	spin_lock_irqsave(&cq->lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	room = !cq->overflowed && cq->head - cq->tail < cq->size;
 	if (room) {
 		cq->ring[cq->head & cq->mask] = *cqe;
@@ -207,7 +208,8 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
 		first = !cq->overflowed;
 		cq->overflowed = true;
 	}
-	spin_unlock_irqrestore(&cq->lock, flags);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
 
 	if (raise)
 		fab_cq_raise(cq, FAB_CQ_EVENT);
@@ -228,7 +230,8 @@ void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp)
 	unsigned long flags;
 	u32 from, to;
 
-	spin_lock_irqsave(&cq->lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	for (from = cq->tail, to = cq->tail; from != cq->head; from++) {
 		if (cq->ring[from & cq->mask].qp == qp)
 			continue;
@@ -237,7 +240,8 @@ void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp)
 		to++;
 	}
 	cq->head = to;
-	spin_unlock_irqrestore(&cq->lock, flags);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
 }
 
 /* --- Polling and arming -------------------------------------------------- */
@@ -256,7 +260,8 @@ int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc)
 	unsigned long flags;
 	int n;
 
-	spin_lock_irqsave(&cq->lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	for (n = 0; n < num && cq->tail != cq->head; n++) {
 		const struct fab_cqe *cqe = &cq->ring[cq->tail & cq->mask];
 
@@ -264,7 +269,8 @@ int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc)
 		fab_cq_credit(cqe);
 		cq->tail++;
 	}
-	spin_unlock_irqrestore(&cq->lock, flags);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
 
 	return n;
 }
@@ -275,12 +281,14 @@ int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 	unsigned long irq;
 	int missed;
 
-	spin_lock_irqsave(&cq->lock, irq);
+	irq = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	/* Armed for any completion stays so, IBA 11.4.2.2. */
 	if (cq->armed != IB_CQ_NEXT_COMP)
 		cq->armed = flags & IB_CQ_SOLICITED_MASK;
 	missed = (flags & IB_CQ_REPORT_MISSED_EVENTS) && cq->head != cq->tail;
-	spin_unlock_irqrestore(&cq->lock, irq);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(irq);
 
 	return missed;
 }
@@ -293,12 +301,14 @@ static enum hrtimer_restart fab_cq_timeout(struct hrtimer *timer)
 	unsigned long flags;
 	bool raise;
 
-	spin_lock_irqsave(&cq->lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	raise = cq->held && cq->armed;
 	if (raise)
 		cq->armed = 0;
 	cq->held = 0;
-	spin_unlock_irqrestore(&cq->lock, flags);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
 
 	if (raise)
 		fab_cq_raise(cq, FAB_CQ_EVENT);
@@ -316,11 +326,13 @@ int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
 	struct fab_cq *cq = to_fab_cq(ibcq);
 	unsigned long flags;
 
-	spin_lock_irqsave(&cq->lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
 	/* Without a bound on the number, the time alone decides. */
 	cq->mod_count = count ? count : U16_MAX;
 	cq->mod_usecs = usecs;
-	spin_unlock_irqrestore(&cq->lock, flags);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
 
 	return 0;
 }

@@ -188,7 +188,8 @@ int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 	unsigned long flags;
 	int err = 0;
 
-	spin_lock_irqsave(&qp->rq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->rq.lock);
 	for (; wr; wr = wr->next) {
 		err = fab_recv_add(qp, wr);
 		if (err) {
@@ -199,7 +200,8 @@ int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 	/* A queue pair in error gives every request back at once. */
 	if (qp->state == IB_QPS_ERR)
 		tasklet_schedule(&qp->work);
-	spin_unlock_irqrestore(&qp->rq.lock, flags);
+	spin_unlock(&qp->rq.lock);
+	fab_softirqs_on(flags);
 
 	return err;
 }
@@ -233,7 +235,8 @@ static void fab_rq_flush(struct fab_qp *qp)
 {
 	unsigned long flags;
 
-	spin_lock_irqsave(&qp->rq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->rq.lock);
 	while (qp->state == IB_QPS_ERR && qp->rq.next != qp->rq.head) {
 		struct fab_rwqe *wqe = fab_rwqe(&qp->rq, qp->rq.next);
 		struct fab_cqe cqe = {
@@ -249,7 +252,8 @@ static void fab_rq_flush(struct fab_qp *qp)
 
 		fab_cq_push(qp->recv_cq, &cqe, false);
 	}
-	spin_unlock_irqrestore(&qp->rq.lock, flags);
+	spin_unlock(&qp->rq.lock);
+	fab_softirqs_on(flags);
 }
 
 static void fab_sq_step(struct fab_qp *qp, enum ib_qp_state state)

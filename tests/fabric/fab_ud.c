@@ -255,9 +255,11 @@ static void fab_ud_deliver(struct fab_port *port, struct fab_packet *pkt,
 	enum fab_counter verdict;
 	unsigned long flags;
 
-	spin_lock_irqsave(&qp->rq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->rq.lock);
 	verdict = fab_ud_put(port, pkt, qp);
-	spin_unlock_irqrestore(&qp->rq.lock, flags);
+	spin_unlock(&qp->rq.lock);
+	fab_softirqs_on(flags);
 
 	fab_count(port, verdict);
 	if (verdict == FAB_DROP_CQ_OVERFLOW)
@@ -365,9 +367,11 @@ bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 		return false;
 	}
 
-	spin_lock_irqsave(&qp->rq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->rq.lock);
 	verdict = fab_smp_put(port, smp, qp);
-	spin_unlock_irqrestore(&qp->rq.lock, flags);
+	spin_unlock(&qp->rq.lock);
+	fab_softirqs_on(flags);
 
 	/* VL15 has no flow control: what finds no buffer is lost (IBA 7.6.4). */
 	if (verdict == FAB_DROP_NO_RECV_WQE)

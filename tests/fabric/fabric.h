@@ -15,8 +15,7 @@
  * completes both sides. Nothing on that way takes a lock shared by two ports.
  * Subnet management packets are copied and queue at each switch instead.
  *
- * Locks, outermost first; all are taken with interrupts saved, since ib_mad
- * and netpoll post and poll with interrupts off:
+ * Locks, outermost first:
  *
  *	fab_fabric.ctl	port states, PortInfo, tables that an SMP can set
  *	fab_qp.sq.lock	producer side of a send ring, and the state
@@ -24,6 +23,11 @@
  *			copied into it, so that a QP which has left a receiving
  *			state is not written to any more
  *	fab_cq.lock	the ring of completions, arming, moderation
+ *
+ * The first two are taken with interrupts saved, so that anybody may post. The
+ * last two are taken in softirq for each packet, and saving interrupts is dear
+ * (a system call under User Mode Linux). They are never taken by a hardware
+ * interrupt, so keeping softirqs out is enough: see fab_softirqs_off().
  *
  * fab_qp.mutex (modify and destroy against each other) is outside all of them.
  * Lookups run under rcu_read_lock().
@@ -595,15 +599,43 @@ static inline bool fab_node_is_switch(const struct fab_node *node)
 	return node->type == RDMA_NODE_IB_SWITCH;
 }
 
-static inline void fab_count(struct fab_port *port, enum fab_counter which)
-{
-	this_cpu_inc(port->stats->count[which]);
-}
-
+/* Packets move in softirq alone, which makes the plain operation enough. */
 static inline void fab_count_add(struct fab_port *port, enum fab_counter which,
 				 u64 n)
 {
-	this_cpu_add(port->stats->count[which], n);
+	__this_cpu_add(port->stats->count[which], n);
+}
+
+static inline void fab_count(struct fab_port *port, enum fab_counter which)
+{
+	fab_count_add(port, which, 1);
+}
+
+/**
+ * fab_softirqs_off - keep softirqs away while an rq.lock or CQ lock is held
+ *
+ * Context: any. Where they are off already, which is where packets move, it
+ * costs nothing. Callers with interrupts off are why it is not
+ * local_bh_disable().
+ * Return: for fab_softirqs_on().
+ */
+static inline unsigned long fab_softirqs_off(void)
+{
+	unsigned long flags = 0;
+
+	if (!in_softirq())
+		local_irq_save(flags);
+	return flags;
+}
+
+/**
+ * fab_softirqs_on - end what fab_softirqs_off() began
+ * @flags: what it returned
+ */
+static inline void fab_softirqs_on(unsigned long flags)
+{
+	if (!in_softirq())
+		local_irq_restore(flags);
 }
 
 /**

@@ -64,6 +64,7 @@ struct loop_slot {
  * @peer_qpn: of the other end
  * @bytes: length of a message
  * @quota: messages this end sends in all
+ * @expected: messages this end is to receive
  * @lock: @posted, as sends are posted by the run and by completions
  * @posted: messages posted
  * @sent: sends completed
@@ -85,6 +86,7 @@ struct loop_end {
 	u32 peer_qpn;
 	u32 bytes;
 	u64 quota;
+	u64 expected;
 	spinlock_t lock;
 	u64 posted;
 	u64 sent;
@@ -385,7 +387,8 @@ static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		    !loop_message_valid(end, slot->buf + LOOP_GRH))
 			end->corrupt++;
 		WRITE_ONCE(end->received, end->received + 1);
-		wake_up(end->wait);
+		if (end->received == end->expected)
+			wake_up(end->wait);
 		if (!READ_ONCE(end->stopping))
 			loop_recv_post(slot);
 	}
@@ -570,6 +573,8 @@ static int loop_run(const char *from, const char *to, u32 bytes, u32 messages,
 	ends[1].bytes = bytes;
 	ends[0].quota = messages;
 	ends[1].quota = both ? messages : 0;
+	ends[0].expected = ends[1].quota;
+	ends[1].expected = ends[0].quota;
 	ends[0].wait = &wait;
 	ends[1].wait = &wait;
 	err = loop_end_open(&ends[0], from);
