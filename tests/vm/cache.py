@@ -69,7 +69,7 @@ def entry(kind, name, make):
     if os.path.isdir(where):
         os.utime(where)
         return where
-    with lock("%s-%s" % (kind, name)):
+    with lock(("%s-%s" % (kind, name)).replace("/", "-")):
         if not os.path.isdir(where):
             made = temporary(name)
             make(made)

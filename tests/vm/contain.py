@@ -21,6 +21,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 
 from . import cache
 from .errors import EXIT_SETUP, Interrupted
@@ -67,6 +68,14 @@ def _fork(body, *args):
     status = EXIT_SETUP
     try:
         status = body(*args)
+    except Exception as err:  # pylint: disable=broad-exception-caught
+        # a fault of the lab's own: still one line
+        where = traceback.extract_tb(err.__traceback__)[-1]
+        print("lab: internal fault: %s:%d: %r" % (where.filename,
+                                                  where.lineno, err),
+              file=sys.stderr, flush=True)
+        if os.environ.get("LAB_TRACE"):
+            traceback.print_exc()
     finally:
         os._exit(status)
 

@@ -69,8 +69,34 @@ class Kernel:
 
     def config(self, symbol):
         """Whether the kernel was built with CONFIG_@symbol."""
-        with open(self.path("build", ".config"), encoding="utf-8") as file:
-            return re.search(r"^CONFIG_%s=[ym]$" % symbol, file.read(), re.M)
+        with open(self.path("build/include/config/auto.conf"),
+                  encoding="utf-8") as file:
+            found = re.search(r"^CONFIG_%s=[ym]$" % symbol, file.read(), re.M)
+        return bool(found)
+
+    @property
+    def stock(self):
+        """The kernel's own ib_ipoib.ko."""
+        return glob.glob(self.path("stock", "ib_ipoib.ko*"))[0]
+
+    def with_dependencies(self, names):
+        """Paths of modules @names and of all they need, in loading order."""
+        needs = {}
+        with open(os.path.join(self.modules, "modules.dep"),
+                  encoding="utf-8") as file:
+            for line in file:
+                path, _, deps = line.partition(":")
+                needs[_module_name(path)] = (path, deps.split())
+        order = []
+        for name in names:
+            path, deps = needs[name]
+            order += [dep for dep in reversed(deps) if dep not in order]
+            order += [path] if path not in order else []
+        return [os.path.join(self.modules, path) for path in order]
+
+
+def _module_name(path):
+    return os.path.basename(path).split(".")[0].replace("-", "_")
 
 
 class Later:
@@ -316,3 +342,108 @@ def prune(tree):
                 shutil.rmtree(where)
             else:
                 os.unlink(where)
+
+
+# -- Debian's own kernels ------------------------------------------------------
+
+class Debian(Recipe):
+    """A kernel of the machine's own release, straight from its packages."""
+
+    machine = "qemu"
+    how = "not fetched yet; the first run with it does"
+    meta = "linux-image-amd64"
+
+    def pattern(self):
+        return "debian-%s-*" % debs.codename()
+
+    def source(self):
+        suite = debs.Own()
+        images = [name for name in suite.depends(self.meta)
+                  if name.startswith("linux-image-")]
+        return (images or [self.meta])[0], suite
+
+    def refuse(self):
+        """Only the kernel of the machine's own release, for now."""
+        if self.name == "6.1" and debs.codename() != "bookworm":
+            raise UsageError("--kernel 6.1 is not in this version on a "
+                             "machine of another release, comes later")
+
+    def ensure(self):
+        """The kernel, fetched when it is not there."""
+        return self.ready() or self.fetch()
+
+    def fetch(self):
+        """Fetch it; another lab may be doing the same."""
+        with cache.lock("fetch-debian"):
+            kernel = self.ready()
+            if kernel:
+                return kernel
+            image, suite = self.source()
+            suite.update()
+            image, suite = self.source()
+            version = suite.offered(image)
+            if not version:
+                raise LabError("kernel package", image + " is not offered")
+            name = self.pattern().replace("*", version.replace(":", "~"))
+            cache.entry("kernels", name,
+                        lambda folder: self.make_in(folder, image, version))
+        return self.ready()
+
+    def make_in(self, folder, image, version):
+        """Make the kernel's folder from packages of one @version."""
+        release = image[len("linux-image-"):]
+        suite = debs.Own()
+        headers = "linux-headers-" + release
+        packages = [image, headers] + [
+            name for name in suite.depends(headers)
+            if re.match(r"linux-headers-.*-common$|linux-kbuild-", name)]
+        for package in packages:
+            deb = suite.fetch(package, version, folder)
+            debs.unpack(deb, folder)
+            os.unlink(deb)
+        arrange_debian(folder, release)
+        write_word(folder, "release", release)
+        write_word(folder, "version", version)
+
+
+def arrange_debian(folder, release):
+    """Give unpacked Debian packages the inside that Kernel expects."""
+    os.rename(os.path.join(folder, "boot/vmlinuz-" + release),
+              os.path.join(folder, "image"))
+    os.mkdir(os.path.join(folder, "modules"))
+    for name in ("lib", "usr/lib/modules"):
+        if os.path.isdir(os.path.join(folder, name)):
+            os.rename(os.path.join(folder, name),
+                      os.path.join(folder, "modules", "lib"))
+            break
+    set_stock_aside(folder, release)
+    headers = "usr/src/linux-headers-" + release
+    os.symlink(headers, os.path.join(folder, "build"))
+    # the package's Makefile names its other half by its installed path
+    makefile = os.path.join(folder, headers, "Makefile")
+    with open(makefile, encoding="utf-8") as file:
+        text = file.read()
+    here = "include $(dir $(lastword $(MAKEFILE_LIST)))../"
+    with open(makefile, "w", encoding="utf-8") as file:
+        file.write(text.replace("include /usr/src/", here))
+
+
+# -- all of them -----------------------------------------------------------------
+
+KERNELS = {kernel.name: kernel for kernel in (
+    Debian("stock", "newest Debian kernel of this release, QEMU"),
+    Debian("6.1", "Debian 12's kernel, QEMU"),
+    Later("6.12", "Debian 13's kernel, QEMU"),
+    Later("7.3", "Debian's backported kernel, QEMU"),
+    Uml("uml", "User Mode Linux 7.3, release build, two CPUs"),
+    Later("kasan", "User Mode Linux 7.3 with KASAN and UBSAN, two CPUs"),
+    Uml("debug", "User Mode Linux 7.3 with lockdep, KASAN, kmemleak, "
+                 "one CPU"),
+)}
+DEFAULT = "uml"
+
+
+def listing():
+    """The lines of `tests/lab kernels`."""
+    return ["%-6s %s" % (name, kernel.state())
+            for name, kernel in KERNELS.items()]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Hosts: network namespaces, each with the interface of its own HCA."""
+
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import struct
+
+from . import kernel, reach
+from .kernel import StepError
+from .netlink import Route
+
+NAMESPACES = "/run/netns"
+NAME = "ib0"
+SIOCGIFFLAGS = 0x8913
+IFF_RUNNING = 0x40
+STEP = "hosts"
+
+
+@contextlib.contextmanager
+def inside(host):
+    """Be in the namespace of a host, or in the initial one for host 0."""
+    where = "%s/host%d" % (NAMESPACES, host) if host else "/proc/1/ns/net"
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        with open(where, encoding="ascii") as namespace:
+            kernel.setns(namespace.fileno())
+        yield
+    finally:
+        kernel.setns(back)
+        os.close(back)
+
+
+def create(count):
+    """Make the namespaces host1 to host<count>, as `ip netns` knows them."""
+    os.makedirs(NAMESPACES, exist_ok=True)
+    # shared, so that what tests add is seen in every `ip netns exec`
+    kernel.mount(NAMESPACES, NAMESPACES, flags=kernel.MS_BIND)
+    kernel.mount("none", NAMESPACES, flags=kernel.MS_SHARED | kernel.MS_REC)
+    allow_neighbours(count)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    for host in range(1, count + 1):
+        where = "%s/host%d" % (NAMESPACES, host)
+        kernel.write(where, "")
+        kernel.new_netns()
+        kernel.mount("/proc/thread-self/ns/net", where, flags=kernel.MS_BIND)
+        with Route() as route:
+            route.set_link(1, up=True)
+    kernel.setns(home)
+    os.close(home)
+
+
+def allow_neighbours(count):
+    """Make room in the neighbour tables: all namespaces share one limit."""
+    room = max(1024, 4 * count * count)
+    for family in ("ipv4", "ipv6"):
+        for level in (3, 2, 1):
+            kernel.write("/proc/sys/net/%s/neigh/default/gc_thresh%d"
+                         % (family, level), str(room))
+
+
+def interfaces():
+    """{HCA number: index} of the interfaces in the initial namespace."""
+    found = {}
+    base = "/sys/class/net"
+    for name in os.listdir(base):
+        device = os.path.realpath("%s/%s/device" % (base, name))
+        match = re.fullmatch(r"fab(\d+)", os.path.basename(device))
+        port = kernel.read("%s/%s/dev_port" % (base, name))
+        if match and port == "0":
+            found[int(match.group(1))] = int(
+                kernel.read("%s/%s/ifindex" % (base, name)))
+    return found
+
+
+def adopt(count, seconds):
+    """Give each host its interface, named, addressed and up."""
+    kernel.wait_for(lambda: len(interfaces()) > count, seconds, STEP,
+                    lambda: "the driver made %d interfaces for %d HCAs"
+                    % (len(interfaces()), count + 1))
+    found = interfaces()
+    with Route() as route:
+        for host in range(1, count + 1):
+            with open("%s/host%d" % (NAMESPACES, host),
+                      encoding="ascii") as namespace:
+                route.move_link(found[host], namespace.fileno(), NAME)
+    for host in range(1, count + 1):
+        with inside(host):
+            _bring_up(host)
+
+
+def _bring_up(host):
+    index = socket.if_nametoindex(NAME)
+    with Route() as route:
+        route.add_address(index, reach.address(4, host), 24)
+        route.add_address(index, reach.address(6, host), 64)
+        route.set_link(index, up=True)
+
+
+def _running(sock):
+    request = struct.pack("16sH14x", NAME.encode(), 0)
+    try:
+        answer = fcntl.ioctl(sock, SIOCGIFFLAGS, request)
+    except OSError:
+        return False
+    return bool(struct.unpack_from("H", answer, 16)[0] & IFF_RUNNING)
+
+
+def sockets_of(count, version):
+    """A socket in each host."""
+    sockets = {}
+    for host in range(1, count + 1):
+        with inside(host):
+            sockets[host] = reach.open_socket(version)
+    return sockets
+
+
+def wait_ready(count, seconds):
+    """Wait until every host has carrier and reaches every other."""
+    sockets = sockets_of(count, 4)
+
+    def dark():
+        return [host for host, sock in sockets.items() if not _running(sock)]
+
+    kernel.wait_for(lambda: not dark(), seconds, "carrier",
+                    lambda: "host%d has none" % dark()[0])
+    for sock in sockets.values():
+        sock.close()
+    reach.wait_all(lambda version: sockets_of(count, version), seconds)
+
+
+def require_interfaces(count):
+    """Refuse to wait for interfaces that nobody made."""
+    for host in range(1, count + 1):
+        with inside(host):
+            try:
+                socket.if_nametoindex(NAME)
+            except OSError:
+                raise StepError(STEP, "host%d has no %s; is a driver loaded?"
+                                % (host, NAME)) from None

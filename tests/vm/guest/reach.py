@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Do all hosts reach each other?
+
+One raw socket a host and echo requests from one process: two hundred hosts
+are twenty thousand pairs, too many for a `ping` each. A pair that answered
+is proved both ways: request and reply each needed a resolved neighbour.
+
+IPv4 is asked of every pair. So is IPv6 up to MESH hosts; beyond that each
+host asks the next one only, since every pair would be one more multicast
+group for each side to join.
+"""
+
+import contextlib
+import select
+import socket
+import struct
+import time
+
+from .kernel import StepError
+
+MESH = 16
+BATCH = 1000
+STEP = "hosts reach each other"
+
+ECHO_REQUEST = {4: 8, 6: 128}
+ECHO_REPLY = {4: 0, 6: 129}
+IPV4_HEADER = 20
+
+
+def address(version, host):
+    """Where host number @host lives."""
+    return ("10.44.0.%d" if version == 4 else "fd44::%d") % host
+
+
+def checksum(data):
+    """The Internet checksum of an even number of bytes."""
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    total = (total >> 16) + (total & 0xffff)
+    return ~(total + (total >> 16)) & 0xffff
+
+
+def open_socket(version):
+    """A socket for echo requests, in the namespace the caller is in."""
+    family, protocol = ((socket.AF_INET, socket.IPPROTO_ICMP) if version == 4
+                        else (socket.AF_INET6, socket.IPPROTO_ICMPV6))
+    sock = socket.socket(family, socket.SOCK_RAW, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.setblocking(False)
+    return sock
+
+
+def pairs_to_ask(version, hosts):
+    """(from, to) of each request that must be answered."""
+    if version == 4 or hosts <= MESH:
+        return {(a, b) for a in range(1, hosts + 1)
+                for b in range(a + 1, hosts + 1)}
+    return {(a, a % hosts + 1) for a in range(1, hosts + 1)}
+
+
+class Round:
+    """The requests of one IP version."""
+
+    def __init__(self, version, sockets):
+        self.version = version
+        self.sockets = sockets
+        self.missing = pairs_to_ask(version, len(sockets))
+        self.by_fd = {sock.fileno(): host for host, sock in sockets.items()}
+        self.poll = select.epoll()
+        for fd in self.by_fd:
+            self.poll.register(fd, select.EPOLLIN)
+
+    def request(self, host, to):
+        """Send one echo request; what cannot be sent now is asked again."""
+        body = struct.pack("!BBHHH", ECHO_REQUEST[self.version], 0, 0,
+                           host, to)
+        if self.version == 4:
+            body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+        with contextlib.suppress(OSError):
+            self.sockets[host].sendto(body, (address(self.version, to), 0))
+
+    def collect(self, wait):
+        """Take what answers within @wait seconds of silence."""
+        while self.missing:
+            events = self.poll.poll(wait)
+            if not events:
+                return
+            for fd, _ in events:
+                self._drain(self.by_fd[fd])
+
+    def _drain(self, host):
+        skip = IPV4_HEADER if self.version == 4 else 0
+        with contextlib.suppress(OSError):
+            while True:
+                data = self.sockets[host].recv(256)[skip:]
+                kind, _, _, who, to = struct.unpack_from("!BBHHH", data)
+                if kind == ECHO_REPLY[self.version] and who == host:
+                    self.missing.discard((host, to))
+
+    def run(self, end):
+        """Ask until all have answered, or until @end."""
+        while self.missing:
+            if time.monotonic() > end:
+                host, to = min(self.missing)
+                raise StepError(STEP, "%d of the pairs do not, first host%d "
+                                "to %s" % (len(self.missing), host,
+                                           address(self.version, to)))
+            for host, to in sorted(self.missing)[:BATCH]:
+                self.request(host, to)
+            self.collect(0.1)
+
+
+def wait_all(sockets_of, seconds):
+    """Ask with the sockets that sockets_of(version) gives, by host number."""
+    end = time.monotonic() + seconds
+    for version in (4, 6):
+        sockets = sockets_of(version)
+        try:
+            Round(version, sockets).run(end)
+        finally:
+            for sock in sockets.values():
+                sock.close()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab's commands inside the guest: lab-sm, lab-driver, lab-hosts."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__)))))
+
+# pylint: disable=wrong-import-position
+from vm.guest import sm  # noqa: E402
+from vm.guest.kernel import StepError, read  # noqa: E402
+from vm.guest.lab import Lab, load_config  # noqa: E402
+
+USAGE = {"sm": "usage: lab-sm stop|start|resweep|log",
+         "driver": "usage: lab-driver load|unload [ours|stock]",
+         "hosts": "usage: lab-hosts    (waits until all hosts reach each "
+                  "other)"}
+
+
+def run_sm(lab, args):
+    """OpenSM: stop, start, resweep, or show its log."""
+    action, = args
+    if action == "log":
+        print(read(sm.LOG))
+    elif action == "stop":
+        sm.stop(lab.seconds)
+    elif action == "start":
+        sm.start(lab.seconds)
+        lab.wait_active()
+    elif action == "resweep":
+        sm.resweep(lab.seconds)
+    else:
+        raise ValueError(action)
+
+
+def run_driver(lab, args):
+    """Load or unload the driver under test."""
+    action, *which = args
+    if len(which) > 1 or not set(which) <= {"ours", "stock"}:
+        raise ValueError(which)
+    if action == "unload":
+        lab.unload_driver()
+    elif action == "load":
+        default = lab.config["driver"]
+        lab.load_driver(which[0] if which else
+                        "ours" if default == "none" else default)
+        lab.wait_hosts()
+    else:
+        raise ValueError(action)
+
+
+def run_hosts(lab, args):
+    """Wait until all hosts reach each other."""
+    if args:
+        raise ValueError(args)
+    lab.wait_hosts()
+
+
+def main():
+    """The tool's name comes first."""
+    name, *args = sys.argv[1:]
+    tool = {"sm": run_sm, "driver": run_driver, "hosts": run_hosts}[name]
+    try:
+        tool(Lab(load_config()), args)
+    except ValueError:
+        print(USAGE[name], file=sys.stderr)
+        return 2
+    except StepError as err:
+        print("lab-%s: %s: %s" % (name, err.step, err), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

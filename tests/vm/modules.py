@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How do the checkout's sources become modules for a kernel?
+
+Each part is copied to the cache and built there, under a name that says
+sources and kernel: the checkout stays clean, two kernels never collide, and
+what was built once is not built again.
+"""
+
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+
+from . import cache
+from .errors import LabError
+
+# entries that no lab has used for so long are cleared away
+KEEP_DAYS = 14
+
+
+class Part:
+    """Sources that are built together."""
+
+    def __init__(self, name, patterns, folder, modules, needs=None):
+        self.name = name
+        # the files, as globs from the top of the checkout
+        self.patterns = patterns
+        # where its Kbuild file is
+        self.folder = folder
+        # what comes out
+        self.modules = modules
+        # a kernel without this symbol has no use for it
+        self.needs = needs
+
+    def files(self, checkout):
+        """Its source files, relative to the checkout."""
+        found = []
+        for pattern in self.patterns:
+            base = os.path.dirname(pattern)
+            where = os.path.join(checkout, base)
+            names = os.listdir(where) if os.path.isdir(where) else []
+            found += [os.path.join(base, name) for name in names
+                      if fnmatch.fnmatch(name, os.path.basename(pattern))
+                      and os.path.isfile(os.path.join(where, name))]
+        return sorted(found)
+
+    def there(self, checkout):
+        """Whether this checkout has it."""
+        return os.path.isfile(os.path.join(checkout, self.folder, "Makefile"))
+
+
+DRIVER_HEADERS = ["ipoib*.h", "compat/*", "compat/*/*"]
+PARTS = {part.name: part for part in (
+    Part("fabric", ["tests/fabric/Makefile", "tests/fabric/*.[ch]"],
+         "tests/fabric", ["ib_fabric.ko", "fabric_loop.ko"]),
+    Part("driver", ["Makefile", "Kconfig", "ipoib*.c", *DRIVER_HEADERS],
+         "", ["ib_ipoib.ko"]),
+    Part("kunit", ["tests/kunit/*", "Makefile", "ipoib*.c", *DRIVER_HEADERS],
+         "tests/kunit", ["ipoib_kunit.ko"], needs="KUNIT"),
+    Part("provoke", ["tests/vm/provoke/*"], "tests/vm/provoke",
+         ["lab_provoke.ko"]),
+)}
+
+
+def _environment():
+    """A make of our own: what a calling make set is none of its business."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
+    return dict(env, LC_ALL="C")
+
+
+def build(part, kernel, checkout, log, extra=()):
+    """The folder with @part's modules for @kernel; @log gets make's output.
+
+    @extra are further arguments for make, such as W=1.
+    """
+    files = part.files(checkout)
+    name = "%s-%s" % (part.name, cache.digest(
+        cache.digest_files(checkout, files), kernel.folder, *extra))
+    # dpkg's tilde and colon confuse make in a path
+    kind = os.path.join("modules", cache.digest(kernel.folder))
+
+    def make(folder):
+        _copy(checkout, files, folder)
+        _make(part, kernel, folder, log, extra)
+
+    fresh = not os.path.isdir(cache.path(kind, name))
+    if fresh:
+        cache.say("building %s for %s" % (part.name, kernel.name))
+    where = cache.entry(kind, name, make)
+    if fresh:
+        cache.forget_unused(kind, KEEP_DAYS)
+    return os.path.join(where, part.folder)
+
+
+def _copy(checkout, files, folder):
+    for name in files:
+        to = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        shutil.copyfile(os.path.join(checkout, name), to)
+
+
+def _make(part, kernel, folder, log, extra):
+    where = os.path.join(folder, part.folder)
+    argv = [*kernel.make, "M=" + where, "-j%d" % os.cpu_count(),
+            # the headers package has no vmlinux to take type data from
+            "CONFIG_DEBUG_INFO_BTF_MODULES=", *extra, "modules"]
+    with open(log, "w", encoding="utf-8") as out:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out,
+                              stderr=out, env=_environment(), check=False)
+    if done.returncode:
+        raise LabError("building " + part.name, "%s (all of it in %s)"
+                       % (_first_error(log), log))
+    missing = [name for name in part.modules
+               if not os.path.exists(os.path.join(where, name))]
+    if missing:
+        raise LabError("building " + part.name,
+                       "made no " + ", ".join(missing))
+
+
+def _first_error(log):
+    with open(log, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    marks = re.compile(r"\berror:|\bERROR:|undefined!|No rule to make")
+    found = [line for line in lines if marks.search(line)]
+    return (found or lines[-1:] or ["make failed"])[0]
