@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * Which objects are there, who owns them, which lock guards each field, and
+ * which file provides each function?
+ *
+ * Calls go down: front ends (ethtool, netlink) -> control (main) -> objects
+ * (ib, multicast) -> verbs -> pure (ipoib_wire.h). News goes up by one door,
+ * ipoib_link_post().
+ *
+ * Lock order, outermost first:
+ *
+ *   1  rtnl                  configuration fields, registration
+ *   2  netdev instance lock  7.3; the core holds it around our ndos and ethtool
+ *                            ops where a lower driver asks for it
+ *   3  children.lock         a parent's list of children; let go of before any
+ *                            dev_* function is called on a child
+ *   4  link.lock             a transition and its actions, queue pair states,
+ *                            the link's own copies, group memberships
+ *   5  netdev tx queue lock  producer side of that queue's ring
+ *   6  mcast.lock            groups and their states (inside dev->addr_list_lock)
+ *   7  resolve.lock          neighbours, paths, the list of dead address handles
+ *   -  each NAPI alone       consumer side of its ring
+ *
+ * Two ordered work queues, one rule each. ipd->wq (one per interface) never
+ * takes 1 or 2, so it may be flushed with RTNL held, outside link.lock.
+ * hca->rtnl_wq may take 1, re-reads the state after that, is never flushed
+ * under it, and waits for no query, drain or connection while it holds it.
+ *
+ * Completion and event callbacks come in any context: they schedule NAPI, or
+ * post to the link. Nothing that interrupts us takes a lock of ours, so the
+ * spinlocks are taken with bottom halves off, and plain inside ndo_start_xmit.
+ */
+#ifndef IPOIB_H
+#define IPOIB_H
+
+#include <linux/atomic.h>
+#include <linux/if_arp.h>
+#include <linux/if_infiniband.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/netdevice.h>
+#include <linux/rhashtable.h>
+#include <linux/skbuff.h>
+#include <linux/spinlock.h>
+#include <linux/u64_stats_sync.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <rdma/ib_sa.h>
+#include <rdma/ib_verbs.h>
+
+#include "ipoib_wire.h"
+
+#define IPOIB_NAME		"ib_ipoib"
+
+/* more queues than this win nothing on HCAs known today */
+#define IPOIB_MAX_TXQ		8
+
+/* limits of the ring size parameters; a send ring holds two poll batches */
+#define IPOIB_RX_RING_LEAST	2
+#define IPOIB_TX_RING_LEAST	128
+#define IPOIB_RING_MOST		8192
+
+/* a datagram's linear part and every fragment the stack may hand down */
+#define IPOIB_MAX_SGE		(MAX_SKB_FRAGS + 1)
+
+/* headroom of the stack's first 20 bytes, and what sits on the wire after it */
+#define IPOIB_HARD_LEN		sizeof(struct ipoib_header)
+
+/* packets that wait for a neighbour's path, or for a group's membership */
+#define IPOIB_NEIGH_PARKED_MOST	3
+#define IPOIB_MCAST_PARKED_MOST	64
+
+struct ipoib_dev;
+
+/**
+ * enum ipoib_drop_reason - why a packet ended in this driver
+ * @IPOIB_DROP_TX_SHORT: no complete header in front of it
+ * @IPOIB_DROP_TX_PROTO: a type this link does not carry
+ * @IPOIB_DROP_TX_LINK: the link is not active
+ * @IPOIB_DROP_TX_PARK_FULL: too many wait for the same neighbour or group
+ * @IPOIB_DROP_TX_NO_PATH: the subnet administrator knows no path
+ * @IPOIB_DROP_TX_NO_GROUP: the group could not be joined
+ * @IPOIB_DROP_TX_FORGOTTEN: parked, then the neighbour or group went away
+ * @IPOIB_DROP_TX_NO_MEM: no memory for a neighbour, path or group
+ * @IPOIB_DROP_TX_TOO_BIG: longer than the group's MTU
+ * @IPOIB_DROP_TX_LINEARIZE: too many fragments, and no memory to join them
+ * @IPOIB_DROP_TX_MAP: DMA mapping failed
+ * @IPOIB_DROP_TX_POST: the HCA refused the work request
+ * @IPOIB_DROP_TX_RING_FULL: the ring was full though the queue ran
+ * @IPOIB_DROP_TX_ERROR: the completion says error
+ * @IPOIB_DROP_TX_FLUSHED: given back unsent when the queue pair was stopped
+ * @IPOIB_DROP_RX_RUNT: shorter than its headers
+ * @IPOIB_DROP_RX_PROTO: its type is no ethertype
+ * @IPOIB_DROP_RX_ECHO: own multicast, looped back by the fabric
+ * @IPOIB_DROP_RX_ERROR: the completion says error
+ * @IPOIB_DROP_REASONS: how many reasons there are
+ */
+enum ipoib_drop_reason {
+	IPOIB_DROP_TX_SHORT,
+	IPOIB_DROP_TX_PROTO,
+	IPOIB_DROP_TX_LINK,
+	IPOIB_DROP_TX_PARK_FULL,
+	IPOIB_DROP_TX_NO_PATH,
+	IPOIB_DROP_TX_NO_GROUP,
+	IPOIB_DROP_TX_FORGOTTEN,
+	IPOIB_DROP_TX_NO_MEM,
+	IPOIB_DROP_TX_TOO_BIG,
+	IPOIB_DROP_TX_LINEARIZE,
+	IPOIB_DROP_TX_MAP,
+	IPOIB_DROP_TX_POST,
+	IPOIB_DROP_TX_RING_FULL,
+	IPOIB_DROP_TX_ERROR,
+	IPOIB_DROP_TX_FLUSHED,
+	IPOIB_DROP_RX_RUNT,
+	IPOIB_DROP_RX_PROTO,
+	IPOIB_DROP_RX_ECHO,
+	IPOIB_DROP_RX_ERROR,
+	IPOIB_DROP_REASONS,
+};
+
+/**
+ * struct ipoib_ah - an address handle the data path may be using
+ * @ah: the handle
+ * @dead: entry of resolve.dead_ahs, once retired
+ * @grace: RCU cookie of the moment it was unpublished
+ * @snapped: the grace period is over and @snapshot is valid
+ * @snapshot: each transmit ring's head at that moment
+ *
+ * One path or one group owns it; packets borrow it within an RCU read section
+ * and the HCA until their completion. See ipoib_ah_retire().
+ */
+struct ipoib_ah {
+	struct ib_ah *ah;
+	struct list_head dead;
+	unsigned long grace;
+	bool snapped;
+	u32 snapshot[IPOIB_MAX_TXQ];
+};
+
+/**
+ * enum ipoib_path_state - what is known of the way to a GID
+ * @IPOIB_PATH_WANTED: a query is to be sent
+ * @IPOIB_PATH_QUERYING: a query is out
+ * @IPOIB_PATH_ANSWERED: its answer is to be looked at
+ * @IPOIB_PATH_READY: the address handle is fresh
+ * @IPOIB_PATH_STALE: it works, but the next packet asks anew
+ * @IPOIB_PATH_BACKOFF: the last answer was no; not asked again for a while
+ * @IPOIB_PATH_DEAD: unlinked
+ *
+ * Whether there is an address handle is not a state: an old one serves on
+ * while a query is out.
+ */
+enum ipoib_path_state {
+	IPOIB_PATH_WANTED,
+	IPOIB_PATH_QUERYING,
+	IPOIB_PATH_ANSWERED,
+	IPOIB_PATH_READY,
+	IPOIB_PATH_STALE,
+	IPOIB_PATH_BACKOFF,
+	IPOIB_PATH_DEAD,
+};
+
+/**
+ * struct ipoib_path - the way to a GID, shared by all its queue pairs
+ * @node: entry of resolve.paths
+ * @gid: key
+ * @ipd: the interface
+ * @ah: address handle, or NULL
+ * @entry: entry of resolve.path_list
+ * @todo: entry of resolve.todo or of resolve.waiting, or empty
+ * @neighs: its neighbours, by their @on_path
+ * @state: see there
+ * @failures: queries that failed in a row
+ * @retry_at: no query before this, in jiffies
+ * @answer_status: of the last query
+ * @answer: its record, valid when the status is 0
+ * @query: outstanding query; only the holder of link.lock looks at it
+ * @query_id: the same
+ * @refs: table, query, each neighbour
+ * @rcu: delays the freeing
+ *
+ * Guarded by resolve.lock where nothing else is said.
+ */
+struct ipoib_path {
+	struct rhash_head node;
+	union ib_gid gid;
+	struct ipoib_dev *ipd;
+	struct ipoib_ah __rcu *ah;
+	struct list_head entry;
+	struct list_head todo;
+	struct list_head neighs;
+	enum ipoib_path_state state;
+	u32 failures;
+	unsigned long retry_at;
+	int answer_status;
+	struct sa_path_rec answer;
+	struct ib_sa_query *query;
+	int query_id;
+	refcount_t refs;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct ipoib_neigh - a unicast hardware address packets were sent to
+ * @node: entry of resolve.neighs
+ * @ha: key; all 20 bytes count
+ * @path: way to its GID, never changes; holds a reference
+ * @used: last use in jiffies; written by any sender, read by the collector
+ * @on_path: entry of the path's list, guarded by resolve.lock
+ * @parked: packets that wait for the path, guarded by resolve.lock
+ * @rcu: delays the freeing
+ */
+struct ipoib_neigh {
+	struct rhash_head node;
+	struct ipoib_hwaddr ha __aligned(4);
+	struct ipoib_path *path;
+	unsigned long used;
+	struct list_head on_path;
+	struct sk_buff_head parked;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct ipoib_resolve - neighbours, paths and address handles of an interface
+ * @neighs: struct ipoib_neigh by hardware address
+ * @paths: struct ipoib_path by GID
+ * @lock: every list here, and the fields that say so
+ * @path_list: every path
+ * @todo: paths the work has to look at
+ * @waiting: paths in backoff with packets parked
+ * @dead_ahs: retired address handles
+ * @queries: queries whose callback has not run
+ * @accepting: whether packets may create entries; the link's word on it, kept
+ *	here because senders ask for it under this lock
+ * @idle: woken when @queries gets to 0
+ * @work: sends queries and handles answers; cancelled by ipoib_resolve_exit()
+ * @gc_work: drops what is not used; runs while the link is up
+ * @reap_work: destroys dead address handles
+ */
+struct ipoib_resolve {
+	struct rhashtable neighs;
+	struct rhashtable paths;
+	spinlock_t lock; /* order 7 */
+	struct list_head path_list __guarded_by(&lock);
+	struct list_head todo __guarded_by(&lock);
+	struct list_head waiting __guarded_by(&lock);
+	struct list_head dead_ahs __guarded_by(&lock);
+	unsigned int queries __guarded_by(&lock);
+	bool accepting __guarded_by(&lock);
+	wait_queue_head_t idle;
+	struct delayed_work work;
+	struct delayed_work gc_work;
+	struct delayed_work reap_work;
+};
+
+/**
+ * enum ipoib_membership_state - where a join stands at ib_sa
+ * @IPOIB_MEMBER_PENDING: no answer yet
+ * @IPOIB_MEMBER_GRANTED: member
+ * @IPOIB_MEMBER_REFUSED: not
+ * @IPOIB_MEMBER_VOID: was one, until a port or subnet manager event
+ * @IPOIB_MEMBER_NOTED: void, and the group has acted on it
+ */
+enum ipoib_membership_state {
+	IPOIB_MEMBER_PENDING,
+	IPOIB_MEMBER_GRANTED,
+	IPOIB_MEMBER_REFUSED,
+	IPOIB_MEMBER_VOID,
+	IPOIB_MEMBER_NOTED,
+};
+
+/**
+ * struct ipoib_membership - one join, from request to leave
+ * @ipd: the interface
+ * @sa: ib_sa's handle; freeing it waits for the callback
+ * @state: written by the callback under mcast.lock
+ * @status: errno of a refusal
+ * @rec: the record granted
+ */
+struct ipoib_membership {
+	struct ipoib_dev *ipd;
+	struct ib_sa_multicast *sa;
+	enum ipoib_membership_state state;
+	int status;
+	struct ib_sa_mcmember_rec rec;
+};
+
+/**
+ * struct ipoib_mcast - a multicast group
+ * @node: entry of mcast.table
+ * @mgid: key
+ * @ah: address handle, or NULL while it cannot be sent to
+ * @used: last use by a sender, in jiffies
+ * @entry: entry of mcast.groups
+ * @todo: entry of the work's own list
+ * @parked: packets that wait for the membership, guarded by mcast.lock
+ * @kind: why it is there; written under mcast.lock and link.lock
+ * @state: the same
+ * @sync: mcast.sync when it was last wanted
+ * @renew: it is to be joined anew; guarded by mcast.lock
+ * @unwanted: it is to be left; guarded by mcast.lock
+ * @cur: membership in force; only the holder of link.lock looks at it
+ * @next: membership asked for; the same
+ * @attached_mlid: the queue pair receives this MLID, 0 is none; the same
+ * @attached_qkey: Q_Key it was attached with; the same
+ * @failures: refusals in a row; the same
+ * @status: errno of the last; the same
+ * @retry_at: jiffies; the same
+ * @rcu: delays the freeing
+ */
+struct ipoib_mcast {
+	struct rhash_head node;
+	union ib_gid mgid;
+	struct ipoib_ah __rcu *ah;
+	unsigned long used;
+	struct list_head entry;
+	struct list_head todo;
+	struct sk_buff_head parked;
+	enum ipoib_mcast_kind kind;
+	enum ipoib_mcast_state state;
+	u32 sync;
+	bool renew;
+	bool unwanted;
+	struct ipoib_membership *cur;
+	struct ipoib_membership *next;
+	u16 attached_mlid;
+	u32 attached_qkey;
+	u32 failures;
+	int status;
+	unsigned long retry_at;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct ipoib_mcast_table - multicast groups of an interface
+ * @table: struct ipoib_mcast by GID
+ * @lock: every field below, and what the groups' fields say
+ * @groups: every group
+ * @broadcast: the broadcast group, or NULL
+ * @link_rec: its record while it works: what other groups are made from
+ * @link_mgid: the broadcast group's GID; written while @accepting is false, read
+ *	by senders
+ * @sync: counts looks at the stack's multicast list
+ * @accepting: whether packets may create groups; as in struct ipoib_resolve
+ * @sync_wanted: bit 0: the stack's list changed; any context sets it
+ * @work: moves groups through their states
+ */
+struct ipoib_mcast_table {
+	struct rhashtable table;
+	spinlock_t lock; /* order 6 */
+	struct list_head groups __guarded_by(&lock);
+	struct ipoib_mcast *broadcast __guarded_by(&lock);
+	struct ib_sa_mcmember_rec link_rec __guarded_by(&lock);
+	struct ipoib_mgid link_mgid;
+	u32 sync __guarded_by(&lock);
+	bool accepting __guarded_by(&lock);
+	unsigned long sync_wanted;
+	struct delayed_work work;
+};
+
+/**
+ * struct ipoib_tx_slot - a datagram on its way out
+ * @skb: the packet, owned from posting to completion
+ * @wr: its work request; lives here because a chain of them may outlast the
+ *	ndo_start_xmit that linked it
+ * @sge: the mapped pieces; also what is unmapped again
+ */
+struct ipoib_tx_slot {
+	struct sk_buff *skb;
+	struct ib_ud_wr wr;
+	struct ib_sge sge[IPOIB_MAX_SGE];
+};
+
+/**
+ * struct ipoib_txq - a transmit queue: queue pair, completions, ring
+ * @ipd: the interface
+ * @qp: send queue pair; queue 0's is the one peers know and also receives
+ * @cq: its send completions
+ * @slots: ring of @size entries
+ * @index: of the netdev queue
+ * @size: entries, a power of two
+ * @max_sge: pieces the queue pair takes
+ * @head: entries ever posted; written under the netdev tx queue lock
+ * @tail: entries ever completed; written by @napi alone
+ * @napi: completion context
+ * @syncp: guards the counters; written by @napi alone
+ * @packets: sent
+ * @bytes: sent, encapsulation header included
+ */
+struct ipoib_txq {
+	struct ipoib_dev *ipd;
+	struct ib_qp *qp;
+	struct ib_cq *cq;
+	struct ipoib_tx_slot *slots;
+	u16 index;
+	u32 size;
+	u32 max_sge;
+
+	u32 head ____cacheline_aligned_in_smp;
+
+	u32 tail ____cacheline_aligned_in_smp;
+	struct napi_struct napi;
+	struct u64_stats_sync syncp;
+	u64_stats_t packets;
+	u64_stats_t bytes;
+};
+
+/**
+ * struct ipoib_rx_slot - a receive buffer
+ * @skb: the buffer, or NULL while the HCA has none in this slot
+ * @addr: its DMA address
+ * @sge: the one piece
+ * @wr: its work request
+ */
+struct ipoib_rx_slot {
+	struct sk_buff *skb;
+	u64 addr;
+	struct ib_sge sge;
+	struct ib_recv_wr wr;
+};
+
+/**
+ * struct ipoib_rxq - the receive side of the datagram queue pair
+ * @ipd: the interface
+ * @cq: receive completions
+ * @slots: ring of @size entries
+ * @size: entries, a power of two
+ * @buf_bytes: length of a buffer as the HCA sees it
+ * @self: by what own packets are known; written under link.lock. A reader may
+ *	catch a GID half written, but only while no group is attached: at worst
+ *	one packet is taken for another's
+ * @head: buffers ever posted; written by @napi, and on open before it runs
+ * @tail: buffers ever completed; the same
+ * @napi: completion context
+ * @syncp: guards the counters; written by @napi alone
+ * @packets: received
+ * @bytes: received, encapsulation header included
+ * @multicast: received by a group other than broadcast
+ * @refill_work: fills the ring when memory was short and nothing will come in
+ */
+struct ipoib_rxq {
+	struct ipoib_dev *ipd;
+	struct ib_cq *cq;
+	struct ipoib_rx_slot *slots;
+	u32 size;
+	u32 buf_bytes;
+	struct ipoib_rx_self self;
+
+	u32 head ____cacheline_aligned_in_smp;
+	u32 tail;
+	struct napi_struct napi;
+	struct u64_stats_sync syncp;
+	u64_stats_t packets;
+	u64_stats_t bytes;
+	u64_stats_t multicast;
+	struct delayed_work refill_work;
+};
+
+/**
+ * enum ipoib_ud_state - how the queue pairs of the datagram transport stand
+ * @IPOIB_UD_CLOSED: in RESET
+ * @IPOIB_UD_OPEN: in RTS
+ * @IPOIB_UD_STOPPING: in ERR; nothing new is posted, no queue woken
+ */
+enum ipoib_ud_state {
+	IPOIB_UD_CLOSED,
+	IPOIB_UD_OPEN,
+	IPOIB_UD_STOPPING,
+};
+
+/**
+ * struct ipoib_ud - the datagram transport over plain verbs
+ * @txq: @num_txq transmit queues
+ * @num_txq: fixed from ndo_init to ndo_uninit; 0 where a lower driver sends
+ * @qpns: their queue pair numbers
+ * @qkey: of every datagram; written under link.lock, read by senders
+ * @state: of the queue pairs; written under link.lock. Not the link's: that may
+ *	be DOWN, NO_PKEY or DEAD for a while with these still up
+ * @pkey_index: the queue pairs' own
+ * @rxq: receive side
+ */
+struct ipoib_ud {
+	struct ipoib_txq *txq;
+	unsigned int num_txq;
+	u32 qpns[IPOIB_MAX_TXQ];
+	u32 qkey;
+	enum ipoib_ud_state state;
+	u16 pkey_index;
+	struct ipoib_rxq rxq;
+};
+
+/**
+ * enum ipoib_rtnl_job - what waits for RTNL
+ * @IPOIB_RTNL_RESTART: close and open the transport
+ * @IPOIB_RTNL_READDRESS: take over the port's GID
+ * @IPOIB_RTNL_CARRIER: set MTU and carrier
+ */
+enum ipoib_rtnl_job {
+	IPOIB_RTNL_RESTART,
+	IPOIB_RTNL_READDRESS,
+	IPOIB_RTNL_CARRIER,
+};
+
+/**
+ * struct ipoib_link - state of the link, and its own copies of what it needs
+ * @lock: everything below but @posted, @jobs and the works
+ * @state: written by ipoib_link_set_state() alone; senders read it as a hint
+ * @acted: the levels last acted on
+ * @pkey: own P_Key in full-member form, in the table or not; 0 before the first
+ * @gid: own GID
+ * @broadcast: GID of the link's broadcast group
+ * @posted: bits of enum ipoib_link_event that have no level, any context
+ * @work: looks at the levels and runs transitions
+ * @jobs: bits of enum ipoib_rtnl_job
+ * @rtnl_work: does them, on hca->rtnl_wq
+ * @restart_failures: restarts that failed in a row
+ */
+struct ipoib_link {
+	struct mutex lock; /* order 4 */
+	enum ipoib_link_state state __guarded_by(&lock);
+	struct ipoib_link_view acted __guarded_by(&lock);
+	u16 pkey __guarded_by(&lock);
+	union ib_gid gid __guarded_by(&lock);
+	union ib_gid broadcast __guarded_by(&lock);
+	u32 restart_failures __guarded_by(&lock);
+	unsigned long posted;
+	struct work_struct work;
+	unsigned long jobs;
+	struct delayed_work rtnl_work;
+};
+
+/**
+ * struct ipoib_children - the interfaces on top of a parent
+ * @lock: the list
+ * @list: their @sibling
+ */
+struct ipoib_children {
+	struct mutex lock; /* order 3 */
+	struct list_head list __guarded_by(&lock);
+};
+
+/**
+ * struct ipoib_hca - what the interfaces of an HCA share
+ * @ibdev: the HCA
+ * @rtnl_wq: ordered queue for what needs RTNL
+ * @parents: its parent interfaces; only add and remove change the list
+ */
+struct ipoib_hca {
+	struct ib_device *ibdev;
+	struct workqueue_struct *rtnl_wq;
+	struct list_head parents;
+};
+
+/**
+ * struct ipoib_dev - an interface
+ * @netdev: the interface as the stack sees it
+ * @hca: its HCA
+ * @ibdev: the same as @hca->ibdev
+ * @parent: interface it is a child of, or NULL
+ * @lower: netdev ops of the transport: ours, or an accelerated HCA driver's
+ * @lower_destructor: the transport's priv_destructor, or NULL
+ * @pd: protection domain, from ndo_init to ndo_uninit
+ * @wq: ordered queue, from ndo_init to ndo_uninit
+ * @port: port of the HCA, from 1
+ * @max_ib_mtu: largest IB MTU the port may ever use
+ * @ud: our transport
+ * @drops: packets dropped, by enum ipoib_drop_reason
+ * @resolve: neighbours, paths, address handles
+ * @mcast: groups
+ * @link: state machine
+ * @children: interfaces on top
+ * @sibling: entry of the parent's list, or of hca->parents
+ * @event_handler: of a parent: asynchronous events of the HCA
+ * @lower_open: the lower ndo_open has run and ndo_stop has not; RTNL. The link
+ *	is up without it while its P_Key is missing
+ * @admin_mtu: the MTU the user asked for; RTNL
+ * @group_mtu: IP MTU of the broadcast group, 0 before the first join; RTNL
+ * @umcast: leave groups alone that user space has joined; RTNL, read anywhere
+ */
+struct ipoib_dev {
+	struct net_device *netdev;
+	struct ipoib_hca *hca;
+	struct ib_device *ibdev;
+	struct ipoib_dev *parent;
+	const struct net_device_ops *lower;
+	void (*lower_destructor)(struct net_device *netdev);
+	struct ib_pd *pd;
+	struct workqueue_struct *wq;
+	u32 port;
+	unsigned int max_ib_mtu;
+
+	struct ipoib_ud ud;
+	atomic64_t drops[IPOIB_DROP_REASONS];
+	struct ipoib_resolve resolve;
+	struct ipoib_mcast_table mcast;
+
+	struct ipoib_link link;
+	struct ipoib_children children;
+	struct list_head sibling;
+	struct ib_event_handler event_handler;
+	bool lower_open;
+	unsigned int admin_mtu;
+	unsigned int group_mtu;
+	bool umcast;
+};
+
+/**
+ * ipoib_from_netdev() - the interface behind a netdev of this driver
+ * @dev: netdev made by ipoib_setup()
+ *
+ * Return: the interface; NULL until it is tied to the netdev.
+ */
+static inline struct ipoib_dev *ipoib_from_netdev(const struct net_device *dev)
+{
+	const struct rdma_netdev *rn = netdev_priv(dev);
+
+	return rn->clnt_priv;
+}
+
+/**
+ * ipoib_rn() - the lower-driver contract of an interface
+ * @ipd: interface
+ *
+ * Return: the first bytes of the netdev's private area.
+ */
+static inline struct rdma_netdev *ipoib_rn(const struct ipoib_dev *ipd)
+{
+	return netdev_priv(ipd->netdev);
+}
+
+/* a bit of link.posted that stands for "look at the levels" alone */
+#define IPOIB_LINK_LOOK		IPOIB_LINK_EVENTS
+
+/**
+ * ipoib_link_post() - tell the link that something may have changed
+ * @ipd: interface
+ * @event: an event without a level (REREGISTER, STUCK, JOIN_LOST), or
+ *	IPOIB_LINK_LOOK
+ *
+ * The one door for news on its way up: any layer, any context, between
+ * ndo_init and ndo_uninit. It is a hint; the work re-reads what can be read.
+ */
+static inline void ipoib_link_post(struct ipoib_dev *ipd, unsigned int event)
+{
+	set_bit(event, &ipd->link.posted);
+	queue_work(ipd->wq, &ipd->link.work);
+}
+
+/* ---- printing ------------------------------------------------------------ */
+
+#if IS_ENABLED(CONFIG_INFINIBAND_IPOIB_DEBUG)
+extern int ipoib_debug_level;
+extern int ipoib_mcast_debug_level;
+
+#define ipoib_dbg(ipd, fmt, ...)					\
+do {									\
+	if (READ_ONCE(ipoib_debug_level) > 0)				\
+		netdev_printk(KERN_DEBUG, (ipd)->netdev, fmt, ##__VA_ARGS__); \
+} while (0)
+
+#define ipoib_dbg_mcast(ipd, fmt, ...)					\
+do {									\
+	if (READ_ONCE(ipoib_mcast_debug_level) > 0)			\
+		netdev_printk(KERN_DEBUG, (ipd)->netdev, fmt, ##__VA_ARGS__); \
+} while (0)
+#else
+#define ipoib_dbg(ipd, fmt, ...)					\
+do {									\
+	if (0)								\
+		netdev_printk(KERN_DEBUG, (ipd)->netdev, fmt, ##__VA_ARGS__); \
+} while (0)
+
+#define ipoib_dbg_mcast(ipd, fmt, ...)	ipoib_dbg(ipd, fmt, ##__VA_ARGS__)
+#endif
+
+#define ipoib_warn(ipd, fmt, ...)					\
+do {									\
+	if (net_ratelimit())						\
+		netdev_warn((ipd)->netdev, fmt, ##__VA_ARGS__);		\
+} while (0)
+
+/* ---- ipoib_main.c ---------------------------------------------------------- */
+
+extern struct ib_sa_client ipoib_sa_client;
+extern int ipoib_recv_queue_size;
+extern int ipoib_send_queue_size;
+
+u16 ipoib_link_pkey(struct ipoib_dev *ipd);
+int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
+		   struct netlink_ext_ack *extack);
+void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
+
+/* ---- ipoib_ib.c: drops, parking ------------------------------------------- */
+
+void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
+		enum ipoib_drop_reason reason);
+void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
+		       enum ipoib_drop_reason reason);
+void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked);
+const char *ipoib_drop_name(enum ipoib_drop_reason reason);
+
+/* ---- ipoib_ib.c: address handles, paths, neighbours ------------------------ */
+
+int ipoib_resolve_init(struct ipoib_dev *ipd);
+void ipoib_resolve_exit(struct ipoib_dev *ipd);
+void ipoib_resolve_accept(struct ipoib_dev *ipd);
+void ipoib_resolve_forget(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock);
+void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once);
+struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
+				 struct rdma_ah_attr *attr);
+void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah);
+
+/* ---- ipoib_ib.c: datagram transport ------------------------------------------ */
+
+extern const struct net_device_ops ipoib_ud_netdev_ops;
+extern const struct header_ops ipoib_header_ops;
+
+unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
+void ipoib_ud_init_early(struct ipoib_dev *ipd);
+void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);
+void ipoib_ud_quiesce(struct ipoib_dev *ipd);
+void ipoib_ud_report(struct ipoib_dev *ipd);
+void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
+	__must_hold(&ipd->link.lock);
+void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
+void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes);
+int ipoib_send(struct ipoib_dev *ipd, struct sk_buff *skb,
+	       const struct ipoib_ah *ah, u32 qpn);
+netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev);
+u16 ipoib_select_queue(struct net_device *dev, struct sk_buff *skb,
+		       struct net_device *sb_dev);
+
+/* ---- ipoib_multicast.c --------------------------------------------------------- */
+
+void ipoib_mcast_init_early(struct ipoib_dev *ipd);
+int ipoib_mcast_init(struct ipoib_dev *ipd);
+void ipoib_mcast_exit(struct ipoib_dev *ipd);
+void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock);
+void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock);
+void ipoib_mcast_renew_all(struct ipoib_dev *ipd);
+void ipoib_mcast_sync_later(struct ipoib_dev *ipd);
+void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
+				struct ipoib_bcast *bcast);
+void ipoib_mcast_send(struct ipoib_dev *ipd, struct sk_buff *skb,
+		      const struct ipoib_hwaddr *ha);
+
+/* ---- ipoib_verbs.c ----------------------------------------------------------- */
+
+struct ib_cq *ipoib_cq_create(struct ib_device *ibdev, unsigned int entries,
+			      unsigned int vector, ib_comp_handler handler,
+			      void *context);
+bool ipoib_cq_arm(struct ib_cq *cq);
+struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
+				 struct ib_qp_init_attr *init, bool receives);
+int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index);
+int ipoib_qp_set_qkey(struct ib_qp *qp, u32 qkey);
+int ipoib_qp_set_error(struct ib_qp *qp);
+int ipoib_qp_reset(struct ib_qp *qp);
+const char *ipoib_qp_state_name(struct ib_qp *qp);
+int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
+		       unsigned int *mtu_bytes);
+int ipoib_port_view(struct ib_device *ibdev, u32 port,
+		    struct ipoib_link_view *view);
+int ipoib_port_gid(struct ib_device *ibdev, u32 port, union ib_gid *gid);
+int ipoib_port_pkey(struct ib_device *ibdev, u32 port, u16 index, u16 *pkey);
+
+/* ---- ipoib_ethtool.c, ipoib_netlink.c ------------------------------------------ */
+
+extern const struct ethtool_ops ipoib_ethtool_ops;
+extern struct rtnl_link_ops ipoib_link_ops;
+
+#endif /* IPOIB_H */

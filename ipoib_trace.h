@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * What can be watched from outside while the driver runs?
+ *
+ * Tracepoints of the system "ipoib": state changes and dropped packets. They
+ * carry numbers; the names of the numbers are in ipoib_wire.h and ipoib.h.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM ipoib
+
+#if !defined(IPOIB_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define IPOIB_TRACE_H
+
+#include <linux/netdevice.h>
+#include <linux/tracepoint.h>
+
+#include "ipoib.h"
+
+TRACE_EVENT(ipoib_link,
+	    TP_PROTO(const struct net_device *dev, u8 event, u8 from, u8 to),
+	    TP_ARGS(dev, event, from, to),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __field(u8, event)
+			     __field(u8, from)
+			     __field(u8, to)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   __entry->event = event;
+			   __entry->from = from;
+			   __entry->to = to;),
+	    TP_printk("ifindex=%d event=%u state=%u->%u", __entry->ifindex,
+		      __entry->event, __entry->from, __entry->to)
+);
+
+TRACE_EVENT(ipoib_mcast,
+	    TP_PROTO(const struct net_device *dev, const u8 *mgid, u8 event,
+		     u8 from, u8 to),
+	    TP_ARGS(dev, mgid, event, from, to),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __array(u8, mgid, 16)
+			     __field(u8, event)
+			     __field(u8, from)
+			     __field(u8, to)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   memcpy(__entry->mgid, mgid, 16);
+			   __entry->event = event;
+			   __entry->from = from;
+			   __entry->to = to;),
+	    TP_printk("ifindex=%d mgid=%pI6 event=%u state=%u->%u",
+		      __entry->ifindex, __entry->mgid, __entry->event,
+		      __entry->from, __entry->to)
+);
+
+TRACE_EVENT(ipoib_path,
+	    TP_PROTO(const struct net_device *dev, const u8 *gid, u8 from, u8 to,
+		     int status),
+	    TP_ARGS(dev, gid, from, to, status),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __array(u8, gid, 16)
+			     __field(u8, from)
+			     __field(u8, to)
+			     __field(int, status)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   memcpy(__entry->gid, gid, 16);
+			   __entry->from = from;
+			   __entry->to = to;
+			   __entry->status = status;),
+	    TP_printk("ifindex=%d gid=%pI6 state=%u->%u status=%d",
+		      __entry->ifindex, __entry->gid, __entry->from, __entry->to,
+		      __entry->status)
+);
+
+TRACE_EVENT(ipoib_drop,
+	    TP_PROTO(const struct net_device *dev, const struct sk_buff *skb,
+		     u8 reason),
+	    TP_ARGS(dev, skb, reason),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __field(const void *, skbaddr)
+			     __field(u8, reason)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   __entry->skbaddr = skb;
+			   __entry->reason = reason;),
+	    TP_printk("ifindex=%d skbaddr=%p reason=%u", __entry->ifindex,
+		      __entry->skbaddr, __entry->reason)
+);
+
+#endif /* IPOIB_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE ipoib_trace
+#include <trace/define_trace.h>
