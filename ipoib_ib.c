@@ -1,0 +1,2518 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Where does this datagram go, and where did it come from?
+ *
+ * The way of a packet over unreliable datagrams: address handle, path,
+ * neighbour, transmit, completion, receive; and the transport that owns the
+ * rings, plugged in below the netdev as an accelerated HCA driver's would be.
+ * Not here: which groups are joined (ipoib_multicast.c), what state the link is
+ * in (ipoib_main.c), how a verb is called (ipoib_verbs.c).
+ *
+ * Stages: drops, parking, address handles, paths, path queries, neighbours,
+ * resolver, send, completion, transmit entry, receive buffers, receive, open
+ * and stop, transport set-up, statistics.
+ */
+#include <linux/icmpv6.h>
+#include <linux/iopoll.h>
+#include <linux/ipv6.h>
+#include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+
+#include <net/arp.h>
+#include <net/netdev_queues.h>
+
+#include <rdma/ib_sa.h>
+#include <rdma/ib_verbs.h>
+
+#include "ipoib.h"
+#include "ipoib_trace.h"
+
+/* completions taken off a queue at once; 16 of them are 1 KiB of stack */
+#define IPOIB_POLL_BATCH	16
+
+/* receive requests that share a doorbell */
+#define IPOIB_REFILL_BATCH	16
+
+/* how long to wait for memory before a dry receive ring is filled again */
+#define IPOIB_REFILL_MS		100
+
+/* a healthy HCA flushes a queue pair in microseconds; the rest is patience */
+#define IPOIB_DRAIN_MS		5000
+
+/* ib_sa splits this into ten tries */
+#define IPOIB_PATH_TIMEOUT_MS	1000
+
+/* wait between queries for a GID the subnet administrator knows no path to */
+#define IPOIB_PATH_FIRST_MS	250
+#define IPOIB_PATH_MOST_MS	4000
+
+/* the subnet manager's own address is not known yet: ask again at once */
+#define IPOIB_PATH_AGAIN_MS	20
+
+/* refusals after which an address handle that worked is given up */
+#define IPOIB_PATH_FAILURES	3
+
+/* after a subnet manager change, queries spread over this time */
+#define IPOIB_PATH_SPREAD_MS	500
+
+/* how often to look whether a dead address handle may be destroyed */
+#define IPOIB_REAP_MS		100
+
+/* ---- drops ---- */
+
+enum ipoib_drop_counter {
+	IPOIB_COUNT_NONE,
+	IPOIB_COUNT_TX_DROPPED,
+	IPOIB_COUNT_TX_ERRORS,
+	IPOIB_COUNT_RX_LENGTH,
+	IPOIB_COUNT_RX_ERRORS,
+};
+
+static const struct {
+	const char *name;
+	enum ipoib_drop_counter counter;
+} ipoib_drop_table[IPOIB_DROP_REASONS] = {
+	[IPOIB_DROP_TX_SHORT]	  = { "tx_short", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_PROTO]	  = { "tx_proto", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_LINK]	  = { "tx_link", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_PARK_FULL] = { "tx_park_full", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_PATH]	  = { "tx_no_path", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_GROUP]  = { "tx_no_group", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_FORGOTTEN] = { "tx_forgotten", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_MEM]	  = { "tx_no_mem", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_TOO_BIG]	  = { "tx_too_big", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_LINEARIZE] = { "tx_linearize", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_MAP]	  = { "tx_map", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_POST]	  = { "tx_post", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_RING_FULL] = { "tx_ring_full", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_ERROR]	  = { "tx_error", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_FLUSHED]	  = { "tx_flushed", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_RX_RUNT]	  = { "rx_runt", IPOIB_COUNT_RX_LENGTH },
+	[IPOIB_DROP_RX_PROTO]	  = { "rx_proto", IPOIB_COUNT_RX_ERRORS },
+	[IPOIB_DROP_RX_ECHO]	  = { "rx_echo", IPOIB_COUNT_NONE },
+	[IPOIB_DROP_RX_ERROR]	  = { "rx_error", IPOIB_COUNT_RX_ERRORS },
+};
+
+/**
+ * ipoib_drop_name() - what a reason is called in counters
+ * @reason: a reason
+ *
+ * Return: the name without its "drop_".
+ */
+const char *ipoib_drop_name(enum ipoib_drop_reason reason)
+{
+	return ipoib_drop_table[reason].name;
+}
+
+/**
+ * ipoib_drop() - the one door by which packets leave unserved
+ * @ipd: interface
+ * @skb: packet, gone afterwards
+ * @reason: which counter moves
+ *
+ * Context: any.
+ */
+void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
+		enum ipoib_drop_reason reason)
+{
+	trace_ipoib_drop(ipd->netdev, skb, reason);
+	atomic64_inc(&ipd->drops[reason]);
+	dev_kfree_skb_any(skb);
+}
+
+/* ---- parking ---- */
+
+/**
+ * ipoib_parked_drop() - drop packets that waited in vain
+ * @ipd: interface
+ * @parked: a list nobody else sees any more; empty afterwards
+ * @reason: for all of them
+ */
+void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
+		       enum ipoib_drop_reason reason)
+{
+	struct sk_buff *skb;
+
+	while ((skb = __skb_dequeue(parked)))
+		ipoib_drop(ipd, skb, reason);
+}
+
+/**
+ * ipoib_parked_resend() - send packets that waited
+ * @ipd: interface
+ * @parked: a list nobody else sees any more; empty afterwards
+ *
+ * They were parked as they came, headers included, and take the same way again:
+ * a stopped queue holds them back as it does all others.
+ *
+ * Context: process, no spinlock held.
+ */
+void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked)
+{
+	struct sk_buff *skb;
+
+	while ((skb = __skb_dequeue(parked))) {
+		skb->dev = ipd->netdev;
+		dev_queue_xmit(skb);
+	}
+}
+
+/* ---- address handles ---- */
+
+/**
+ * ipoib_ah_create() - make an address handle
+ * @ipd: interface
+ * @attr: where to
+ *
+ * Return: the handle, owned by the caller, or an ERR_PTR. Sleeps.
+ */
+struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
+				 struct rdma_ah_attr *attr)
+{
+	struct ipoib_ah *ah;
+	struct ib_ah *raw;
+
+	ah = kzalloc_obj(*ah, GFP_KERNEL);
+	if (!ah)
+		return ERR_PTR(-ENOMEM);
+
+	raw = rdma_create_ah(ipd->pd, attr, RDMA_CREATE_AH_SLEEPABLE);
+	if (IS_ERR(raw)) {
+		kfree(ah);
+		return ERR_CAST(raw);
+	}
+
+	ah->ah = raw;
+	return ah;
+}
+
+static void ipoib_ah_destroy(struct ipoib_ah *ah)
+{
+	rdma_destroy_ah(ah->ah, RDMA_DESTROY_AH_SLEEPABLE);
+	kfree(ah);
+}
+
+/**
+ * ipoib_ah_retire() - let go of an address handle
+ * @ipd: interface
+ * @ah: handle no reader can find any more, or NULL
+ *
+ * Senders that found it before may still be posting with it, and the HCA may
+ * read it until those sends complete. So it goes through two waits: an RCU
+ * grace period, then each transmit ring's tail has to pass the head it had at
+ * that time. Packets need no reference to it for that.
+ *
+ * Context: any that may take a _bh lock, between ipoib_resolve_init() and exit.
+ */
+void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	if (!ah)
+		return;
+
+	ah->grace = start_poll_synchronize_rcu();
+	spin_lock_bh(&resolve->lock);
+	list_add_tail(&ah->dead, &resolve->dead_ahs);
+	spin_unlock_bh(&resolve->lock);
+	queue_delayed_work(ipd->wq, &resolve->reap_work,
+			   msecs_to_jiffies(IPOIB_REAP_MS));
+}
+
+static void ipoib_ah_snap(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		ah->snapshot[i] = READ_ONCE(ipd->ud.txq[i].head);
+	ah->snapped = true;
+}
+
+static bool ipoib_ah_unused(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	unsigned int i;
+	u32 tail;
+
+	if (!ah->snapped) {
+		if (!poll_state_synchronize_rcu(ah->grace))
+			return false;
+		ipoib_ah_snap(ipd, ah);
+	}
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		tail = READ_ONCE(ipd->ud.txq[i].tail);
+		if (!ipoib_snapshot_passed(tail, ah->snapshot[i]))
+			return false;
+	}
+
+	return true;
+}
+
+static void ipoib_ah_reap(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.reap_work.work);
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	struct ipoib_ah *ah, *next;
+	LIST_HEAD(dead);
+	bool again;
+
+	spin_lock_bh(&resolve->lock);
+	list_splice_init(&resolve->dead_ahs, &dead);
+	spin_unlock_bh(&resolve->lock);
+
+	list_for_each_entry_safe(ah, next, &dead, dead) {
+		if (!ipoib_ah_unused(ipd, ah))
+			continue;
+		list_del(&ah->dead);
+		ipoib_ah_destroy(ah);
+	}
+
+	spin_lock_bh(&resolve->lock);
+	list_splice(&dead, &resolve->dead_ahs);
+	again = !list_empty(&resolve->dead_ahs);
+	spin_unlock_bh(&resolve->lock);
+
+	if (again)
+		queue_delayed_work(ipd->wq, &resolve->reap_work,
+				   msecs_to_jiffies(IPOIB_REAP_MS));
+}
+
+/* The queue pairs are gone and so are all readers: nothing holds them. */
+static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
+{
+	struct ipoib_ah *ah, *next;
+	LIST_HEAD(dead);
+
+	spin_lock_bh(&ipd->resolve.lock);
+	list_splice_init(&ipd->resolve.dead_ahs, &dead);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	list_for_each_entry_safe(ah, next, &dead, dead)
+		ipoib_ah_destroy(ah);
+}
+
+/* ---- paths ---- */
+
+static const struct rhashtable_params ipoib_path_params = {
+	.key_len = sizeof(union ib_gid),
+	.key_offset = offsetof(struct ipoib_path, gid),
+	.head_offset = offsetof(struct ipoib_path, node),
+	.automatic_shrinking = true,
+};
+
+static void ipoib_path_put(struct ipoib_path *path)
+{
+	if (refcount_dec_and_test(&path->refs))
+		kfree_rcu(path, rcu);
+}
+
+static void __ipoib_path_set_state(struct ipoib_path *path,
+				   enum ipoib_path_state state)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	trace_ipoib_path(path->ipd->netdev, path->gid.raw, path->state, state,
+			 path->answer_status);
+	/* senders peek at it without the lock */
+	WRITE_ONCE(path->state, state);
+}
+
+static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
+					      const union ib_gid *gid)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_path *path;
+
+	path = kzalloc_obj(*path, GFP_ATOMIC);
+	if (!path)
+		return NULL;
+
+	path->ipd = ipd;
+	path->gid = *gid;
+	path->state = IPOIB_PATH_BACKOFF;
+	path->retry_at = jiffies;
+	INIT_LIST_HEAD(&path->todo);
+	INIT_LIST_HEAD(&path->neighs);
+	refcount_set(&path->refs, 1);
+
+	if (rhashtable_insert_fast(&ipd->resolve.paths, &path->node,
+				   ipoib_path_params)) {
+		kfree(path);
+		return NULL;
+	}
+
+	list_add_tail(&path->entry, &ipd->resolve.path_list);
+	return path;
+}
+
+static struct ipoib_path *__ipoib_path_get(struct ipoib_dev *ipd,
+					   const union ib_gid *gid)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_path *path;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	path = rhashtable_lookup_fast(&ipd->resolve.paths, gid,
+				      ipoib_path_params);
+	if (!path)
+		path = __ipoib_path_create(ipd, gid);
+	if (path)
+		refcount_inc(&path->refs);
+
+	return path;
+}
+
+/* A packet waits for this path: see that somebody asks for it. */
+static void __ipoib_path_want(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	lockdep_assert_held(&resolve->lock);
+
+	if (path->state != IPOIB_PATH_BACKOFF)
+		return;
+
+	if (time_before(jiffies, path->retry_at)) {
+		list_move_tail(&path->todo, &resolve->waiting);
+		return;
+	}
+
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move_tail(&path->todo, &resolve->todo);
+}
+
+static void ipoib_path_kick(struct ipoib_dev *ipd)
+{
+	mod_delayed_work(ipd->wq, &ipd->resolve.work, 0);
+}
+
+/* A packet uses a path that is due for a fresh look. */
+static void ipoib_path_refresh(struct ipoib_path *path)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+	bool kick = false;
+
+	if (time_before(jiffies, READ_ONCE(path->retry_at)))
+		return;
+
+	spin_lock_bh(&resolve->lock);
+	if (path->state == IPOIB_PATH_STALE) {
+		__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+		list_move_tail(&path->todo, &resolve->todo);
+		kick = true;
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	if (kick)
+		ipoib_path_kick(path->ipd);
+}
+
+static void __ipoib_path_take_parked(struct ipoib_path *path,
+				     struct sk_buff_head *parked)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_neigh *neigh;
+
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	list_for_each_entry(neigh, &path->neighs, on_path)
+		skb_queue_splice_tail_init(&neigh->parked, parked);
+}
+
+static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
+					     struct ipoib_ah *ah)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	return rcu_replace_pointer(path->ah, ah,
+				   lockdep_is_held(&path->ipd->resolve.lock));
+}
+
+/* ---- path queries ---- */
+
+/* Notes the end of a query. After the unlock the interface may be gone. */
+static void ipoib_path_note(struct ipoib_path *path, int status,
+			    const struct sa_path_rec *rec)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	spin_lock_bh(&resolve->lock);
+	if (path->state == IPOIB_PATH_QUERYING) {
+		path->answer_status = status;
+		if (!status)
+			path->answer = *rec;
+		__ipoib_path_set_state(path, IPOIB_PATH_ANSWERED);
+		list_move_tail(&path->todo, &resolve->todo);
+		ipoib_path_kick(ipd);
+	}
+	if (!--resolve->queries)
+		wake_up(&resolve->idle);
+	spin_unlock_bh(&resolve->lock);
+
+	ipoib_path_put(path);
+}
+
+/*
+ * ib_sa calls this exactly once per query, in process context, cancelled or
+ * not.
+ */
+static void ipoib_path_done(int status, struct sa_path_rec *rec,
+			    unsigned int num_recs, void *context)
+{
+	ipoib_path_note(context, status, rec);
+}
+
+static void ipoib_path_fill_query(const struct ipoib_path *path,
+				  struct sa_path_rec *rec)
+	__must_hold(&path->ipd->link.lock)
+{
+	const struct ipoib_dev *ipd = path->ipd;
+
+	memset(rec, 0, sizeof(*rec));
+	rec->rec_type = rdma_cap_opa_ah(ipd->ibdev, ipd->port) ?
+			SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
+	rec->dgid = path->gid;
+	rec->sgid = ipd->link.gid;
+	rec->pkey = cpu_to_be16(ipd->link.pkey);
+	rec->numb_path = 1;
+	rec->traffic_class = ipd->link.acted.bcast.traffic_class;
+}
+
+static void ipoib_path_query(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct sa_path_rec rec;
+	int id;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	ipoib_path_fill_query(path, &rec);
+	refcount_inc(&path->refs);
+	spin_lock_bh(&ipd->resolve.lock);
+	__ipoib_path_set_state(path, IPOIB_PATH_QUERYING);
+	ipd->resolve.queries++;
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	id = ib_sa_path_rec_get(&ipoib_sa_client, ipd->ibdev, ipd->port, &rec,
+				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |
+				IB_SA_PATH_REC_NUMB_PATH |
+				IB_SA_PATH_REC_TRAFFIC_CLASS |
+				IB_SA_PATH_REC_PKEY,
+				IPOIB_PATH_TIMEOUT_MS, GFP_KERNEL,
+				ipoib_path_done, path, &path->query);
+	if (id < 0) {
+		/* no callback then: a refused query is an answer like any other */
+		path->query = NULL;
+		ipoib_path_note(path, id, NULL);
+		return;
+	}
+
+	path->query_id = id;
+}
+
+/* An id that is no longer in use, or used anew, is recognised by ib_sa. */
+static void ipoib_path_cancel(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	lockdep_assert_held(&path->ipd->link.lock);
+
+	if (path->query)
+		ib_sa_cancel_query(path->query_id, path->query);
+	path->query = NULL;
+}
+
+static struct ipoib_ah *ipoib_path_make_ah(struct ipoib_path *path)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct rdma_ah_attr attr;
+	struct ipoib_ah *ah;
+	int err;
+
+	/* a router may answer with the GID of the next hop */
+	path->answer.dgid = path->gid;
+	err = ib_init_ah_attr_from_path(ipd->ibdev, ipd->port, &path->answer,
+					&attr, NULL);
+	if (err)
+		return ERR_PTR(err);
+
+	ah = ipoib_ah_create(ipd, &attr);
+	rdma_destroy_ah_attr(&attr);
+	return ah;
+}
+
+static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct sk_buff_head parked;
+	struct ipoib_ah *old;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	old = __ipoib_path_swap_ah(path, ah);
+	path->failures = 0;
+	__ipoib_path_set_state(path, IPOIB_PATH_READY);
+	__ipoib_path_take_parked(path, &parked);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_ah_retire(ipd, old);
+	ipoib_parked_resend(ipd, &parked);
+}
+
+/* Not a no: the subnet manager's address is only just being found out. */
+static void __ipoib_path_try_again(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	path->retry_at = jiffies + msecs_to_jiffies(IPOIB_PATH_AGAIN_MS);
+	if (rcu_access_pointer(path->ah)) {
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		return;
+	}
+	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	list_move_tail(&path->todo, &resolve->waiting);
+}
+
+/*
+ * An address handle that works is worth more than the word of a subnet
+ * administrator that may be starting up: it serves on through a few refusals,
+ * and through any number of time-outs.
+ */
+static bool __ipoib_path_serves_on(const struct ipoib_path *path, int status)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	if (!rcu_access_pointer(path->ah))
+		return false;
+
+	return status == -ETIMEDOUT || path->failures < IPOIB_PATH_FAILURES;
+}
+
+static void ipoib_path_failed(struct ipoib_path *path, int status)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_ah *old = NULL;
+	struct sk_buff_head parked;
+	u32 wait_ms;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	if (status == -EAGAIN) {
+		__ipoib_path_try_again(path);
+		goto unlock;
+	}
+
+	path->failures++;
+	wait_ms = ipoib_backoff_ms(path->failures, IPOIB_PATH_FIRST_MS,
+				   IPOIB_PATH_MOST_MS, get_random_u32());
+	WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(wait_ms));
+	if (__ipoib_path_serves_on(path, status)) {
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		goto unlock;
+	}
+	old = __ipoib_path_swap_ah(path, NULL);
+	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	__ipoib_path_take_parked(path, &parked);
+unlock:
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_ah_retire(ipd, old);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_PATH);
+	ipoib_dbg(ipd, "no path to %pI6: %pe, asked %u times\n", path->gid.raw,
+		  ERR_PTR(status), path->failures);
+}
+
+static void ipoib_path_answered(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	int status = path->answer_status;
+	struct ipoib_ah *ah;
+
+	lockdep_assert_held(&path->ipd->link.lock);
+
+	path->query = NULL;
+	if (!status) {
+		ah = ipoib_path_make_ah(path);
+		if (!IS_ERR(ah)) {
+			ipoib_path_publish(path, ah);
+			return;
+		}
+		status = PTR_ERR(ah);
+	}
+
+	ipoib_path_failed(path, status);
+}
+
+/* ---- neighbours ---- */
+
+static const struct rhashtable_params ipoib_neigh_params = {
+	.key_len = sizeof(struct ipoib_hwaddr),
+	.key_offset = offsetof(struct ipoib_neigh, ha),
+	.head_offset = offsetof(struct ipoib_neigh, node),
+	.automatic_shrinking = true,
+};
+
+static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
+						const struct ipoib_hwaddr *ha)
+	__must_hold(&ipd->resolve.lock)
+{
+	union ib_gid gid = ipoib_hwaddr_gid(ha);
+	struct ipoib_neigh *neigh;
+
+	neigh = kzalloc_obj(*neigh, GFP_ATOMIC);
+	if (!neigh)
+		return NULL;
+
+	neigh->ha = *ha;
+	neigh->used = jiffies;
+	__skb_queue_head_init(&neigh->parked);
+	neigh->path = __ipoib_path_get(ipd, &gid);
+	if (!neigh->path)
+		goto err_free;
+
+	if (rhashtable_insert_fast(&ipd->resolve.neighs, &neigh->node,
+				   ipoib_neigh_params))
+		goto err_put_path;
+
+	list_add_tail(&neigh->on_path, &neigh->path->neighs);
+	return neigh;
+
+err_put_path:
+	/* a path nobody uses yet stays in the table for the next attempt */
+	ipoib_path_put(neigh->path);
+err_free:
+	kfree(neigh);
+	return NULL;
+}
+
+static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
+					     const struct ipoib_hwaddr *ha)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_neigh *neigh;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	neigh = rhashtable_lookup_fast(&ipd->resolve.neighs, ha,
+				       ipoib_neigh_params);
+	return neigh ? neigh : __ipoib_neigh_create(ipd, ha);
+}
+
+/* Readers that found it keep it, and its path, for a grace period. */
+static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
+				 struct ipoib_neigh *neigh,
+				 struct sk_buff_head *parked)
+	__must_hold(&ipd->resolve.lock)
+{
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
+			       ipoib_neigh_params);
+	list_del_init(&neigh->on_path);
+	skb_queue_splice_tail_init(&neigh->parked, parked);
+	ipoib_path_put(neigh->path);
+	kfree_rcu(neigh, rcu);
+}
+
+static void __ipoib_path_unlink(struct ipoib_path *path,
+				struct sk_buff_head *parked)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_neigh *neigh, *next;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	list_for_each_entry_safe(neigh, next, &path->neighs, on_path)
+		__ipoib_neigh_unlink(ipd, neigh, parked);
+	rhashtable_remove_fast(&ipd->resolve.paths, &path->node,
+			       ipoib_path_params);
+	list_del(&path->entry);
+	list_del_init(&path->todo);
+	__ipoib_path_set_state(path, IPOIB_PATH_DEAD);
+}
+
+/*
+ * The second half of removing a path, after the unlinking: nobody new finds it.
+ * A query's callback may still hold it, and senders its address handle.
+ */
+static void ipoib_path_release(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_ah *ah;
+
+	ipoib_path_cancel(path);
+	spin_lock_bh(&ipd->resolve.lock);
+	ah = __ipoib_path_swap_ah(path, NULL);
+	spin_unlock_bh(&ipd->resolve.lock);
+	ipoib_ah_retire(ipd, ah);
+	ipoib_path_put(path);
+}
+
+/*
+ * No address handle for this neighbour: keep the packet until there is one.
+ * Another sender or the resolver may have been faster; then it is sent after
+ * all, which is what the returned handle is for. Caller is in an RCU read
+ * section.
+ */
+static const struct ipoib_ah *ipoib_neigh_park_rcu(struct ipoib_dev *ipd,
+						   struct sk_buff *skb,
+						   const struct ipoib_hwaddr *ha)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	const struct ipoib_ah *ah = NULL;
+	enum ipoib_drop_reason reason;
+	struct ipoib_neigh *neigh;
+
+	spin_lock_bh(&resolve->lock);
+	reason = IPOIB_DROP_TX_LINK;
+	if (!resolve->accepting)
+		goto drop;
+	reason = IPOIB_DROP_TX_NO_MEM;
+	neigh = __ipoib_neigh_get(ipd, ha);
+	if (!neigh)
+		goto drop;
+
+	ah = rcu_dereference_protected(neigh->path->ah,
+				       lockdep_is_held(&resolve->lock));
+	if (ah)
+		goto unlock;
+
+	reason = IPOIB_DROP_TX_PARK_FULL;
+	if (skb_queue_len(&neigh->parked) >= IPOIB_NEIGH_PARKED_MOST)
+		goto drop;
+	__skb_queue_tail(&neigh->parked, skb);
+	/* a full list does not count as use, so a silent peer ages out */
+	neigh->used = jiffies;
+	__ipoib_path_want(neigh->path);
+unlock:
+	spin_unlock_bh(&resolve->lock);
+	if (!ah)
+		ipoib_path_kick(ipd);
+	return ah;
+
+drop:
+	spin_unlock_bh(&resolve->lock);
+	ipoib_drop(ipd, skb, reason);
+	return NULL;
+}
+
+static void ipoib_neigh_send_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
+				 const struct ipoib_hwaddr *ha)
+{
+	const struct ipoib_ah *ah = NULL;
+	struct ipoib_neigh *neigh;
+
+	neigh = rhashtable_lookup(&ipd->resolve.neighs, ha, ipoib_neigh_params);
+	if (likely(neigh))
+		ah = rcu_dereference(neigh->path->ah);
+	if (likely(ah)) {
+		if (time_after(jiffies, READ_ONCE(neigh->used)))
+			WRITE_ONCE(neigh->used, jiffies);
+		if (unlikely(READ_ONCE(neigh->path->state) == IPOIB_PATH_STALE))
+			ipoib_path_refresh(neigh->path);
+	} else {
+		ah = ipoib_neigh_park_rcu(ipd, skb, ha);
+	}
+
+	if (ah)
+		ipoib_send(ipd, skb, ah, ipoib_hwaddr_qpn(ha));
+}
+
+/* ---- resolver ---- */
+
+static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
+					     enum ipoib_path_state *state)
+{
+	struct ipoib_path *path;
+
+	spin_lock_bh(&resolve->lock);
+	path = list_first_entry_or_null(&resolve->todo, struct ipoib_path, todo);
+	if (path) {
+		list_del_init(&path->todo);
+		*state = path->state;
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	return path;
+}
+
+/* Moves what is due; says when the next will be, in jiffies from now. */
+static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
+				  unsigned long *delay)
+{
+	struct ipoib_path *path, *next;
+	bool waiting = false;
+	long left;
+
+	*delay = MAX_JIFFY_OFFSET;
+	spin_lock_bh(&resolve->lock);
+	list_for_each_entry_safe(path, next, &resolve->waiting, todo) {
+		__ipoib_path_want(path);
+		if (path->state != IPOIB_PATH_BACKOFF)
+			continue;
+		waiting = true;
+		left = path->retry_at - jiffies;
+		*delay = min_t(unsigned long, *delay, max(left, 1L));
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	return waiting;
+}
+
+/*
+ * Only the holder of link.lock unlinks paths, so one taken from the list stays
+ * while it is looked at.
+ */
+static void ipoib_resolve_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.work.work);
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	enum ipoib_path_state state;
+	struct ipoib_path *path;
+	unsigned long delay;
+	bool waiting;
+
+	mutex_lock(&ipd->link.lock);
+	waiting = ipoib_resolve_waiting(resolve, &delay);
+	while ((path = ipoib_resolve_next(resolve, &state))) {
+		if (state == IPOIB_PATH_WANTED)
+			ipoib_path_query(path);
+		else if (state == IPOIB_PATH_ANSWERED)
+			ipoib_path_answered(path);
+	}
+	mutex_unlock(&ipd->link.lock);
+
+	/* a kick in between has set a shorter delay, which then stands */
+	if (waiting)
+		queue_delayed_work(ipd->wq, &resolve->work, delay);
+}
+
+static unsigned long ipoib_gc_interval(void)
+{
+	return max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
+}
+
+static void ipoib_neigh_expire(struct ipoib_dev *ipd, struct ipoib_neigh *neigh)
+{
+	struct ipoib_path *path = neigh->path;
+	struct sk_buff_head parked;
+	bool last;
+
+	if (list_empty(&neigh->on_path))
+		return;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	__ipoib_neigh_unlink(ipd, neigh, &parked);
+	last = list_empty(&path->neighs);
+	if (last)
+		__ipoib_path_unlink(path, &parked);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_FORGOTTEN);
+	if (last)
+		ipoib_path_release(path);
+}
+
+/* The walk may meet an entry twice or start over; it takes only what is idle. */
+static void ipoib_resolve_gc(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.gc_work.work);
+	unsigned long idle = 2 * ipoib_gc_interval();
+	struct rhashtable_iter iter;
+	struct ipoib_neigh *neigh;
+
+	mutex_lock(&ipd->link.lock);
+	rhashtable_walk_enter(&ipd->resolve.neighs, &iter);
+	rhashtable_walk_start(&iter);
+	while ((neigh = rhashtable_walk_next(&iter))) {
+		if (IS_ERR(neigh))
+			continue;
+		if (time_after(jiffies, READ_ONCE(neigh->used) + idle))
+			ipoib_neigh_expire(ipd, neigh);
+	}
+	rhashtable_walk_stop(&iter);
+	rhashtable_walk_exit(&iter);
+	mutex_unlock(&ipd->link.lock);
+
+	queue_delayed_work(ipd->wq, &ipd->resolve.gc_work, ipoib_gc_interval());
+}
+
+/**
+ * ipoib_resolve_accept() - let packets create neighbours
+ * @ipd: interface
+ */
+void ipoib_resolve_accept(struct ipoib_dev *ipd)
+{
+	spin_lock_bh(&ipd->resolve.lock);
+	ipd->resolve.accepting = true;
+	spin_unlock_bh(&ipd->resolve.lock);
+	queue_delayed_work(ipd->wq, &ipd->resolve.gc_work, ipoib_gc_interval());
+}
+
+static struct ipoib_path *ipoib_resolve_unlink_first(struct ipoib_dev *ipd,
+						     struct sk_buff_head *parked)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	struct ipoib_path *path;
+
+	spin_lock_bh(&resolve->lock);
+	resolve->accepting = false;
+	path = list_first_entry_or_null(&resolve->path_list, struct ipoib_path,
+					entry);
+	if (path)
+		__ipoib_path_unlink(path, parked);
+	spin_unlock_bh(&resolve->lock);
+
+	return path;
+}
+
+/**
+ * ipoib_resolve_forget() - drop every neighbour and path, and take no new ones
+ * @ipd: interface
+ *
+ * Queries are cancelled, their callbacks are not waited for.
+ */
+void ipoib_resolve_forget(struct ipoib_dev *ipd)
+{
+	struct sk_buff_head parked;
+	struct ipoib_path *path;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	__skb_queue_head_init(&parked);
+	while ((path = ipoib_resolve_unlink_first(ipd, &parked)))
+		ipoib_path_release(path);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_FORGOTTEN);
+	cancel_delayed_work(&ipd->resolve.gc_work);
+}
+
+static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	u32 spread_ms = at_once ? 0 : get_random_u32() % IPOIB_PATH_SPREAD_MS;
+
+	switch (path->state) {
+	case IPOIB_PATH_READY:
+	case IPOIB_PATH_STALE:
+		WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(spread_ms));
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		break;
+	case IPOIB_PATH_BACKOFF:
+		WRITE_ONCE(path->retry_at, jiffies);
+		return;
+	default:
+		return;
+	}
+
+	if (!at_once)
+		return;
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move_tail(&path->todo, &path->ipd->resolve.todo);
+}
+
+/**
+ * ipoib_resolve_refresh() - distrust all paths, but use them
+ * @ipd: interface
+ * @at_once: ask for each now; otherwise when a packet uses it, after a short
+ *	random while that keeps a cluster's queries apart
+ */
+void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once)
+{
+	struct ipoib_path *path;
+
+	spin_lock_bh(&ipd->resolve.lock);
+	list_for_each_entry(path, &ipd->resolve.path_list, entry)
+		__ipoib_path_age(path, at_once);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_path_kick(ipd);
+}
+
+/**
+ * ipoib_resolve_init() - make the tables
+ * @ipd: interface
+ *
+ * Return: 0 or an errno.
+ */
+int ipoib_resolve_init(struct ipoib_dev *ipd)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	int err;
+
+	err = rhashtable_init(&resolve->neighs, &ipoib_neigh_params);
+	if (err)
+		return err;
+
+	err = rhashtable_init(&resolve->paths, &ipoib_path_params);
+	if (err)
+		goto err_destroy_neighs;
+
+	return 0;
+
+err_destroy_neighs:
+	rhashtable_destroy(&resolve->neighs);
+	return err;
+}
+
+static bool ipoib_resolve_is_idle(struct ipoib_resolve *resolve)
+{
+	bool idle;
+
+	spin_lock_bh(&resolve->lock);
+	idle = !resolve->queries;
+	spin_unlock_bh(&resolve->lock);
+
+	return idle;
+}
+
+/**
+ * ipoib_resolve_exit() - undo ipoib_resolve_init()
+ * @ipd: interface; unregistered, everything forgotten, queue pairs destroyed
+ *
+ * Cancelled queries call back at once, so the wait is short.
+ */
+void ipoib_resolve_exit(struct ipoib_dev *ipd)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	wait_event(resolve->idle, ipoib_resolve_is_idle(resolve));
+	cancel_delayed_work_sync(&resolve->work);
+	cancel_delayed_work_sync(&resolve->gc_work);
+	cancel_delayed_work_sync(&resolve->reap_work);
+	synchronize_rcu();
+	ipoib_ah_reap_all(ipd);
+	rhashtable_destroy(&resolve->paths);
+	rhashtable_destroy(&resolve->neighs);
+}
+
+static void ipoib_resolve_prepare(struct ipoib_resolve *resolve)
+{
+	spin_lock_init(&resolve->lock);
+	INIT_LIST_HEAD(&resolve->path_list);
+	INIT_LIST_HEAD(&resolve->todo);
+	INIT_LIST_HEAD(&resolve->waiting);
+	INIT_LIST_HEAD(&resolve->dead_ahs);
+	init_waitqueue_head(&resolve->idle);
+	INIT_DELAYED_WORK(&resolve->work, ipoib_resolve_work);
+	INIT_DELAYED_WORK(&resolve->gc_work, ipoib_resolve_gc);
+	INIT_DELAYED_WORK(&resolve->reap_work, ipoib_ah_reap);
+}
+
+/* ---- send ---- */
+
+static void ipoib_tx_unmap(struct ib_device *ibdev, struct ipoib_tx_slot *slot)
+{
+	struct ib_sge *sge = slot->sge;
+	int left = slot->wr.wr.num_sge;
+
+	if (left && skb_headlen(slot->skb)) {
+		ib_dma_unmap_single(ibdev, sge->addr, sge->length,
+				    DMA_TO_DEVICE);
+		sge++;
+		left--;
+	}
+	for (; left; left--, sge++)
+		ib_dma_unmap_page(ibdev, sge->addr, sge->length, DMA_TO_DEVICE);
+}
+
+static int ipoib_tx_map_head(struct ib_device *ibdev,
+			     struct ipoib_tx_slot *slot)
+{
+	unsigned int len = skb_headlen(slot->skb);
+	u64 addr;
+
+	if (!len)
+		return 0;
+
+	addr = ib_dma_map_single(ibdev, slot->skb->data, len, DMA_TO_DEVICE);
+	if (unlikely(ib_dma_mapping_error(ibdev, addr)))
+		return -EIO;
+
+	slot->sge[0].addr = addr;
+	slot->sge[0].length = len;
+	slot->wr.wr.num_sge = 1;
+	return 0;
+}
+
+/* num_sge grows with each piece, so the unmapping always knows how far it got */
+static int ipoib_tx_map(struct ib_device *ibdev, struct ipoib_tx_slot *slot)
+{
+	const struct skb_shared_info *shinfo = skb_shinfo(slot->skb);
+	const skb_frag_t *frag;
+	struct ib_sge *sge;
+	unsigned int i;
+	u64 addr;
+	int err;
+
+	slot->wr.wr.num_sge = 0;
+	err = ipoib_tx_map_head(ibdev, slot);
+	if (err)
+		return err;
+
+	for (i = 0; i < shinfo->nr_frags; i++) {
+		frag = &shinfo->frags[i];
+		addr = ib_dma_map_page(ibdev, skb_frag_page(frag),
+				       skb_frag_off(frag), skb_frag_size(frag),
+				       DMA_TO_DEVICE);
+		if (unlikely(ib_dma_mapping_error(ibdev, addr)))
+			goto err_unmap;
+
+		sge = &slot->sge[slot->wr.wr.num_sge++];
+		sge->addr = addr;
+		sge->length = skb_frag_size(frag);
+	}
+
+	return 0;
+
+err_unmap:
+	ipoib_tx_unmap(ibdev, slot);
+	return -EIO;
+}
+
+static int ipoib_tx_fit_pieces(const struct ipoib_txq *txq, struct sk_buff *skb)
+{
+	unsigned int pieces = skb_shinfo(skb)->nr_frags + !!skb_headlen(skb);
+
+	if (likely(pieces <= txq->max_sge))
+		return 0;
+
+	return skb_linearize(skb);
+}
+
+static void ipoib_tx_fill_wr(struct ipoib_txq *txq, struct ipoib_tx_slot *slot,
+			     struct ib_ah *address, u32 qpn)
+{
+	struct ib_ud_wr *wr = &slot->wr;
+
+	wr->wr.send_flags = IB_SEND_SIGNALED;
+	if (slot->skb->ip_summed == CHECKSUM_PARTIAL)
+		wr->wr.send_flags |= IB_SEND_IP_CSUM;
+	wr->ah = address;
+	wr->remote_qpn = qpn;
+	wr->remote_qkey = READ_ONCE(txq->ipd->ud.qkey);
+}
+
+/*
+ * Puts a packet into the ring's next slot and hands it to the HCA. Returns false
+ * when that failed: then the slot is free again and the packet dropped.
+ */
+static bool ipoib_tx_post(struct ipoib_txq *txq, struct sk_buff *skb,
+			  struct ib_ah *address, u32 qpn)
+{
+	enum ipoib_drop_reason reason = IPOIB_DROP_TX_MAP;
+	struct ib_device *ibdev = txq->ipd->ibdev;
+	struct ipoib_tx_slot *slot;
+
+	slot = &txq->slots[ipoib_ring_slot(txq->head, txq->size)];
+	slot->skb = skb;
+	if (unlikely(ipoib_tx_map(ibdev, slot)))
+		goto err_drop;
+
+	ipoib_tx_fill_wr(txq, slot, address, qpn);
+	skb_tx_timestamp(skb);
+	reason = IPOIB_DROP_TX_POST;
+	if (unlikely(ib_post_send(txq->qp, &slot->wr.wr, NULL)))
+		goto err_unmap;
+
+	return true;
+
+err_unmap:
+	ipoib_tx_unmap(ibdev, slot);
+err_drop:
+	slot->skb = NULL;
+	ipoib_drop(txq->ipd, skb, reason);
+	return false;
+}
+
+static u32 ipoib_tx_unused(const struct ipoib_txq *txq)
+{
+	return ipoib_ring_unused(READ_ONCE(txq->head), READ_ONCE(txq->tail),
+				 txq->size);
+}
+
+static void ipoib_tx_enqueue(struct ipoib_txq *txq, struct sk_buff *skb,
+			     struct ib_ah *address, u32 qpn)
+{
+	struct netdev_queue *queue;
+	unsigned int len = skb->len;
+
+	if (!ipoib_tx_post(txq, skb, address, qpn))
+		return;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	netdev_tx_sent_queue(queue, len);
+	WRITE_ONCE(txq->head, txq->head + 1);
+	netif_txq_maybe_stop(queue, ipoib_tx_unused(txq), 1, txq->size / 2);
+}
+
+/*
+ * The send hook of our own transport. The packet starts with its encapsulation
+ * header. Runs under the netdev tx queue lock of the packet's queue.
+ */
+static int ipoib_ud_send(struct net_device *dev, struct sk_buff *skb,
+			 struct ib_ah *address, u32 qpn)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_txq *txq = &ipd->ud.txq[skb_get_queue_mapping(skb)];
+	unsigned int most;
+
+	most = READ_ONCE(ipoib_rn(ipd)->mtu) + sizeof(struct ipoib_encap);
+	if (unlikely(skb->len > most))
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_TOO_BIG);
+	else if (unlikely(!ipoib_tx_unused(txq)))
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_RING_FULL);
+	else if (unlikely(ipoib_tx_fit_pieces(txq, skb)))
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_LINEARIZE);
+	else
+		ipoib_tx_enqueue(txq, skb, address, qpn);
+
+	return 0;
+}
+
+/**
+ * ipoib_send() - hand a packet to the transport
+ * @ipd: interface
+ * @skb: packet with its in-host header, gone afterwards
+ * @ah: where to; caller is in the RCU read section it was found in
+ * @qpn: which queue pair there
+ *
+ * Return: 0; what goes wrong from here on is counted, not reported.
+ */
+int ipoib_send(struct ipoib_dev *ipd, struct sk_buff *skb,
+	       const struct ipoib_ah *ah, u32 qpn)
+{
+	skb_pull(skb, sizeof(struct ipoib_hwaddr));
+	return ipoib_rn(ipd)->send(ipd->netdev, skb, ah->ah, qpn);
+}
+
+/* ---- completion ---- */
+
+struct ipoib_tx_done {
+	unsigned int packets;
+	unsigned int wire_packets;
+	unsigned int bytes;
+	unsigned int wire_bytes;
+};
+
+static void ipoib_tx_complete(struct ipoib_txq *txq, struct ipoib_tx_done *done,
+			      enum ib_wc_status status, int budget)
+{
+	struct ipoib_tx_slot *slot;
+	struct sk_buff *skb;
+
+	slot = &txq->slots[ipoib_ring_slot(txq->tail, txq->size)];
+	skb = slot->skb;
+	ipoib_tx_unmap(txq->ipd->ibdev, slot);
+	slot->skb = NULL;
+	WRITE_ONCE(txq->tail, txq->tail + 1);
+
+	done->packets++;
+	done->bytes += skb->len;
+	if (likely(status == IB_WC_SUCCESS)) {
+		done->wire_packets++;
+		done->wire_bytes += skb->len;
+		napi_consume_skb(skb, budget);
+		return;
+	}
+
+	ipoib_drop(txq->ipd, skb, status == IB_WC_WR_FLUSH_ERR ?
+				  IPOIB_DROP_TX_FLUSHED : IPOIB_DROP_TX_ERROR);
+}
+
+static void ipoib_tx_failed(struct ipoib_txq *txq, const struct ib_wc *wc)
+{
+	if (likely(wc->status == IB_WC_SUCCESS) ||
+	    wc->status == IB_WC_WR_FLUSH_ERR)
+		return;
+
+	ipoib_warn(txq->ipd, "queue %u: send failed: %s (vendor code %#x)\n",
+		   txq->index, ib_wc_status_msg(wc->status), wc->vendor_err);
+	ipoib_link_post(txq->ipd, IPOIB_EV_STUCK);
+}
+
+/* Send completions come in order: the one we see covers all slots up to its. */
+static void ipoib_tx_complete_upto(struct ipoib_txq *txq,
+				   struct ipoib_tx_done *done,
+				   const struct ib_wc *wc, int budget)
+{
+	int slot = ipoib_wr_slot(wc->wr_id, IPOIB_WR_TX, txq->index, txq->size);
+	u32 posted = READ_ONCE(txq->head) + 1; /* head moves after the posting */
+	u32 count = 0;
+
+	if (likely(slot >= 0))
+		count = ipoib_ring_slot(slot - txq->tail, txq->size) + 1;
+	if (unlikely(!count || count > ipoib_ring_used(posted, txq->tail))) {
+		ipoib_warn(txq->ipd, "queue %u: completion %#llx was not ours\n",
+			   txq->index, wc->wr_id);
+		return;
+	}
+
+	while (count--)
+		ipoib_tx_complete(txq, done, wc->status, budget);
+}
+
+static bool ipoib_ud_is_open(const struct ipoib_dev *ipd)
+{
+	return READ_ONCE(ipd->ud.state) == IPOIB_UD_OPEN;
+}
+
+static void ipoib_tx_account(struct ipoib_txq *txq,
+			     const struct ipoib_tx_done *done)
+{
+	struct netdev_queue *queue;
+
+	u64_stats_update_begin(&txq->syncp);
+	u64_stats_add(&txq->packets, done->wire_packets);
+	u64_stats_add(&txq->bytes, done->wire_bytes);
+	u64_stats_update_end(&txq->syncp);
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_txq_completed_wake(queue, done->packets, done->bytes,
+				   ipoib_tx_unused(txq), txq->size / 2,
+				   !ipoib_ud_is_open(txq->ipd));
+}
+
+/* One batch off the queue; returns how many completions there were. */
+static int ipoib_tx_clean(struct ipoib_txq *txq, int budget)
+{
+	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct ipoib_tx_done done = {};
+	int num;
+	int i;
+
+	num = ib_poll_cq(txq->cq, ARRAY_SIZE(wcs), wcs);
+	for (i = 0; i < num; i++) {
+		ipoib_tx_complete_upto(txq, &done, &wcs[i], budget);
+		ipoib_tx_failed(txq, &wcs[i]);
+	}
+
+	if (num > 0)
+		ipoib_tx_account(txq, &done);
+
+	return max(num, 0);
+}
+
+/* A budget of 0 comes from netpoll: free what is done, but finish nothing. */
+static int ipoib_tx_poll(struct napi_struct *napi, int budget)
+{
+	struct ipoib_txq *txq = container_of(napi, struct ipoib_txq, napi);
+	int done = 0;
+	int num;
+
+	do {
+		num = ipoib_tx_clean(txq, budget);
+		done += num;
+	} while (num == IPOIB_POLL_BATCH && done < budget);
+
+	if (num == IPOIB_POLL_BATCH)
+		return budget;
+	done = min(done, budget - 1);
+	if (budget && napi_complete_done(napi, done) && ipoib_cq_arm(txq->cq))
+		napi_schedule(napi);
+
+	return max(done, 0);
+}
+
+/* Any context, hard interrupt included. */
+static void ipoib_tx_event(struct ib_cq *cq, void *context)
+{
+	struct ipoib_txq *txq = context;
+
+	napi_schedule(&txq->napi);
+}
+
+/* ---- transmit entry ---- */
+
+/**
+ * ipoib_start_xmit() - ndo_start_xmit
+ * @skb: packet with its in-host header in front
+ * @dev: interface
+ *
+ * Return: always NETDEV_TX_OK: sent, parked or dropped.
+ */
+netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_hwaddr ha __aligned(4);
+	struct ipoib_header *header;
+
+	if (unlikely(!pskb_may_pull(skb, IPOIB_HARD_LEN))) {
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_SHORT);
+		return NETDEV_TX_OK;
+	}
+
+	header = ipoib_header_at(skb->data);
+	if (unlikely(!ipoib_proto_sendable(header->encap.proto))) {
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_PROTO);
+		return NETDEV_TX_OK;
+	}
+
+	ha = header->ha;
+	rcu_read_lock();
+	if (ipoib_hwaddr_is_mcast(&ha))
+		ipoib_mcast_send(ipd, skb, &ha);
+	else
+		ipoib_neigh_send_rcu(ipd, skb, &ha);
+	rcu_read_unlock();
+
+	return NETDEV_TX_OK;
+}
+
+static bool ipoib_tx_is_nd(const struct sk_buff *skb)
+{
+	struct ipv6hdr ip6_room;
+	const struct ipv6hdr *ip6;
+	const u8 *type;
+	u8 type_room;
+
+	ip6 = skb_header_pointer(skb, IPOIB_HARD_LEN, sizeof(ip6_room),
+				 &ip6_room);
+	if (!ip6 || ip6->nexthdr != IPPROTO_ICMPV6)
+		return false;
+
+	type = skb_header_pointer(skb, IPOIB_HARD_LEN + sizeof(*ip6),
+				  sizeof(type_room), &type_room);
+	return type && ipoib_nd_type(*type);
+}
+
+/*
+ * Some receivers take the source queue pair of these for the sender's address,
+ * so they leave by the one that is in it.
+ */
+static bool ipoib_tx_needs_first_queue(const struct sk_buff *skb)
+{
+	const struct ipoib_header *header;
+
+	if (skb_headlen(skb) < IPOIB_HARD_LEN)
+		return true;
+
+	header = ipoib_header_at(skb->data);
+	if (ipoib_hwaddr_is_mcast(&header->ha))
+		return true;
+
+	switch (be16_to_cpu(header->encap.proto)) {
+	case ETH_P_ARP:
+	case ETH_P_RARP:
+		return true;
+	case ETH_P_IPV6:
+		return ipoib_tx_is_nd(skb);
+	default:
+		return false;
+	}
+}
+
+/**
+ * ipoib_select_queue() - ndo_select_queue
+ * @dev: interface
+ * @skb: packet with its in-host header in front
+ * @sb_dev: subordinate device, or NULL
+ *
+ * Return: index of a transmit queue.
+ */
+u16 ipoib_select_queue(struct net_device *dev, struct sk_buff *skb,
+		       struct net_device *sb_dev)
+{
+	if (dev->real_num_tx_queues == 1 || ipoib_tx_needs_first_queue(skb))
+		return 0;
+
+	return netdev_pick_tx(dev, skb, sb_dev);
+}
+
+static int ipoib_header_create(struct sk_buff *skb, struct net_device *dev,
+			       unsigned short type, const void *daddr,
+			       const void *saddr, unsigned int len)
+{
+	struct ipoib_header *header;
+
+	/* a packet socket may send without an address: there is no default */
+	if (!daddr)
+		return -EDESTADDRREQ;
+
+	header = ipoib_header_at(skb_push(skb, sizeof(*header)));
+	memcpy(&header->ha, daddr, sizeof(header->ha));
+	ipoib_encap_fill(&header->encap, type);
+
+	return sizeof(*header);
+}
+
+/* The sender's address: our own on the way out, else what receive put there. */
+static int ipoib_header_parse(const struct sk_buff *skb,
+			      const struct net_device *dev,
+			      unsigned char *haddr)
+{
+	if (skb->pkt_type == PACKET_OUTGOING)
+		memcpy(haddr, dev->dev_addr, INFINIBAND_ALEN);
+	else
+		memcpy(haddr, skb_mac_header(skb), INFINIBAND_ALEN);
+
+	return INFINIBAND_ALEN;
+}
+
+const struct header_ops ipoib_header_ops = {
+	.create = ipoib_header_create,
+	.parse = ipoib_header_parse,
+};
+
+/* ---- receive buffers ---- */
+
+static int ipoib_rx_fill_slot(struct ipoib_rxq *rxq, struct ipoib_rx_slot *slot)
+{
+	struct ib_device *ibdev = rxq->ipd->ibdev;
+	struct sk_buff *skb;
+
+	/* room for the address put in front, which the GRH's room may not hold */
+	skb = netdev_alloc_skb(rxq->ipd->netdev, rxq->buf_bytes);
+	if (!skb)
+		return -ENOMEM;
+
+	slot->addr = ib_dma_map_single(ibdev, skb->data, rxq->buf_bytes,
+				       DMA_FROM_DEVICE);
+	if (ib_dma_mapping_error(ibdev, slot->addr)) {
+		dev_kfree_skb_any(skb);
+		return -EIO;
+	}
+
+	slot->skb = skb;
+	slot->sge.addr = slot->addr;
+	return 0;
+}
+
+static struct sk_buff *ipoib_rx_empty_slot(struct ipoib_rxq *rxq,
+					   struct ipoib_rx_slot *slot)
+{
+	struct sk_buff *skb = slot->skb;
+
+	ib_dma_unmap_single(rxq->ipd->ibdev, slot->addr, rxq->buf_bytes,
+			    DMA_FROM_DEVICE);
+	slot->skb = NULL;
+	return skb;
+}
+
+static struct ipoib_rx_slot *ipoib_rx_slot(struct ipoib_rxq *rxq, u32 counter)
+{
+	return &rxq->slots[ipoib_ring_slot(counter, rxq->size)];
+}
+
+/* Fills slots from the head on and chains their requests; not yet posted. */
+static u32 ipoib_rx_link(struct ipoib_rxq *rxq, u32 count)
+{
+	struct ipoib_rx_slot *slot, *last = NULL;
+	u32 linked;
+
+	for (linked = 0; linked < count; linked++) {
+		slot = ipoib_rx_slot(rxq, rxq->head + linked);
+		if (ipoib_rx_fill_slot(rxq, slot))
+			break;
+		slot->wr.next = NULL;
+		if (last)
+			last->wr.next = &slot->wr;
+		last = slot;
+	}
+
+	return linked;
+}
+
+/* Posts a chain of slots from the head on; what the HCA refuses is freed. */
+static bool ipoib_rx_post(struct ipoib_rxq *rxq, u32 linked)
+{
+	struct ib_qp *qp = rxq->ipd->ud.txq[0].qp;
+	const struct ib_recv_wr *bad = NULL;
+	struct ipoib_rx_slot *slot;
+	u32 end = rxq->head + linked;
+	int err;
+
+	err = ib_post_recv(qp, &ipoib_rx_slot(rxq, rxq->head)->wr, &bad);
+	if (likely(!err)) {
+		rxq->head = end;
+		return true;
+	}
+
+	ipoib_warn(rxq->ipd, "posting receives failed: %pe\n", ERR_PTR(err));
+	while (rxq->head != end && &ipoib_rx_slot(rxq, rxq->head)->wr != bad)
+		rxq->head++;
+	for (linked = rxq->head; linked != end; linked++) {
+		slot = ipoib_rx_slot(rxq, linked);
+		dev_kfree_skb_any(ipoib_rx_empty_slot(rxq, slot));
+	}
+	return false;
+}
+
+/*
+ * Runs in the receive NAPI, or before that is enabled. When memory is short the
+ * ring stays partly empty; only when it is dry will nothing come in to try
+ * again, and the clock has to.
+ */
+static void ipoib_rx_refill(struct ipoib_rxq *rxq)
+{
+	u32 batch = min_t(u32, IPOIB_REFILL_BATCH, rxq->size / 2);
+	u32 linked;
+
+	if (READ_ONCE(rxq->ipd->ud.state) == IPOIB_UD_STOPPING)
+		return;
+
+	while (ipoib_ring_unused(rxq->head, rxq->tail, rxq->size) >= batch) {
+		linked = ipoib_rx_link(rxq, batch);
+		if (!linked || !ipoib_rx_post(rxq, linked) || linked < batch)
+			break;
+	}
+
+	if (unlikely(rxq->head == rxq->tail))
+		queue_delayed_work(rxq->ipd->wq, &rxq->refill_work,
+				   msecs_to_jiffies(IPOIB_REFILL_MS));
+}
+
+static void ipoib_rx_refill_work(struct work_struct *work)
+{
+	struct ipoib_rxq *rxq = container_of(work, struct ipoib_rxq,
+					     refill_work.work);
+
+	local_bh_disable();
+	napi_schedule(&rxq->napi);
+	local_bh_enable();
+}
+
+/* ---- receive ---- */
+
+/*
+ * What the stack sees in front of the datagram is the sender's address, as far
+ * as it is known: packet sockets show it, and GRO compares it.
+ */
+static void ipoib_rx_put_sender(struct sk_buff *skb, const struct ib_wc *wc,
+				const struct ipoib_rx_facts *facts)
+{
+	union ib_gid sgid = {};
+	struct ipoib_header *header;
+
+	if (facts->grh)
+		sgid = facts->grh->sgid;
+
+	/* overwrites the end of the GRH */
+	skb_pull(skb, sizeof(struct ib_grh));
+	header = ipoib_header_at(skb_push(skb, sizeof(header->ha)));
+	ipoib_hwaddr_fill(&header->ha, wc->src_qp, &sgid);
+	skb->protocol = header->encap.proto;
+	skb_reset_mac_header(skb);
+	skb_pull(skb, sizeof(*header));
+}
+
+static void ipoib_rx_deliver(struct ipoib_rxq *rxq, struct sk_buff *skb,
+			     const struct ib_wc *wc, u8 pkt_type)
+{
+	struct net_device *dev = rxq->ipd->netdev;
+
+	skb->dev = dev;
+	skb->pkt_type = pkt_type;
+	if ((dev->features & NETIF_F_RXCSUM) &&
+	    (wc->wc_flags & IB_WC_IP_CSUM_OK))
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb_record_rx_queue(skb, 0);
+
+	u64_stats_update_begin(&rxq->syncp);
+	u64_stats_inc(&rxq->packets);
+	u64_stats_add(&rxq->bytes, skb->len + sizeof(struct ipoib_encap));
+	if (pkt_type == PACKET_MULTICAST)
+		u64_stats_inc(&rxq->multicast);
+	u64_stats_update_end(&rxq->syncp);
+
+	napi_gro_receive(&rxq->napi, skb);
+}
+
+static void ipoib_rx_packet(struct ipoib_rxq *rxq, struct sk_buff *skb,
+			    const struct ib_wc *wc)
+{
+	struct ipoib_rx_facts facts = {
+		.byte_len = wc->byte_len,
+		.slid = wc->slid,
+		.src_qpn = wc->src_qp,
+		.encap = ipoib_encap_at(skb->data + sizeof(struct ib_grh)),
+	};
+	static const u8 pkt_types[] = {
+		[IPOIB_RX_HOST] = PACKET_HOST,
+		[IPOIB_RX_BROADCAST] = PACKET_BROADCAST,
+		[IPOIB_RX_MULTICAST] = PACKET_MULTICAST,
+	};
+	enum ipoib_verdict verdict;
+
+	if (wc->wc_flags & IB_WC_GRH)
+		facts.grh = ipoib_grh_at(skb->data);
+
+	verdict = ipoib_rx_judge(&facts, &rxq->self);
+	switch (verdict) {
+	case IPOIB_RX_RUNT:
+		ipoib_drop(rxq->ipd, skb, IPOIB_DROP_RX_RUNT);
+		return;
+	case IPOIB_RX_BAD_PROTO:
+		ipoib_drop(rxq->ipd, skb, IPOIB_DROP_RX_PROTO);
+		return;
+	case IPOIB_RX_OWN_ECHO:
+		ipoib_drop(rxq->ipd, skb, IPOIB_DROP_RX_ECHO);
+		return;
+	default:
+		break;
+	}
+
+	skb_put(skb, wc->byte_len);
+	ipoib_rx_put_sender(skb, wc, &facts);
+	ipoib_rx_deliver(rxq, skb, wc, pkt_types[verdict]);
+}
+
+static void ipoib_rx_failed(struct ipoib_rxq *rxq, struct sk_buff *skb,
+			    const struct ib_wc *wc)
+{
+	/* given back by a queue pair that is stopping: no packet was in it */
+	if (wc->status == IB_WC_WR_FLUSH_ERR) {
+		dev_kfree_skb_any(skb);
+		return;
+	}
+
+	ipoib_warn(rxq->ipd, "receive failed: %s (vendor code %#x)\n",
+		   ib_wc_status_msg(wc->status), wc->vendor_err);
+	ipoib_drop(rxq->ipd, skb, IPOIB_DROP_RX_ERROR);
+	ipoib_link_post(rxq->ipd, IPOIB_EV_STUCK);
+}
+
+/* Receives complete in order; NULL when the tag says otherwise. */
+static struct sk_buff *ipoib_rx_take(struct ipoib_rxq *rxq,
+				     const struct ib_wc *wc)
+{
+	int slot = ipoib_wr_slot(wc->wr_id, IPOIB_WR_RX, 0, rxq->size);
+
+	if (unlikely(slot < 0 || rxq->head == rxq->tail ||
+		     slot != ipoib_ring_slot(rxq->tail, rxq->size))) {
+		ipoib_warn(rxq->ipd, "receive completion %#llx was not ours\n",
+			   wc->wr_id);
+		return NULL;
+	}
+
+	rxq->tail++;
+	return ipoib_rx_empty_slot(rxq, &rxq->slots[slot]);
+}
+
+static int ipoib_rx_clean(struct ipoib_rxq *rxq, int budget)
+{
+	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct sk_buff *skb;
+	int num;
+	int i;
+
+	num = ib_poll_cq(rxq->cq, min_t(int, budget, ARRAY_SIZE(wcs)), wcs);
+	for (i = 0; i < num; i++) {
+		skb = ipoib_rx_take(rxq, &wcs[i]);
+		if (unlikely(!skb))
+			continue;
+		if (likely(wcs[i].status == IB_WC_SUCCESS))
+			ipoib_rx_packet(rxq, skb, &wcs[i]);
+		else
+			ipoib_rx_failed(rxq, skb, &wcs[i]);
+	}
+
+	return max(num, 0);
+}
+
+static int ipoib_rx_poll(struct napi_struct *napi, int budget)
+{
+	struct ipoib_rxq *rxq = container_of(napi, struct ipoib_rxq, napi);
+	int done = 0;
+	int num;
+
+	while (done < budget) {
+		num = ipoib_rx_clean(rxq, budget - done);
+		if (!num)
+			break;
+		done += num;
+		ipoib_rx_refill(rxq);
+	}
+
+	if (unlikely(rxq->head == rxq->tail))
+		ipoib_rx_refill(rxq);
+	if (done < budget && napi_complete_done(napi, done) &&
+	    ipoib_cq_arm(rxq->cq))
+		napi_schedule(napi);
+
+	return done;
+}
+
+/* Any context, hard interrupt included. */
+static void ipoib_rx_event(struct ib_cq *cq, void *context)
+{
+	struct ipoib_rxq *rxq = context;
+
+	napi_schedule(&rxq->napi);
+}
+
+/* ---- open and stop ---- */
+
+static void ipoib_napi_kick(struct napi_struct *napi)
+{
+	local_bh_disable();
+	napi_schedule(napi);
+	local_bh_enable();
+}
+
+static void ipoib_ud_enable_napi(struct ipoib_ud *ud)
+{
+	unsigned int i;
+
+	napi_enable(&ud->rxq.napi);
+	ipoib_napi_kick(&ud->rxq.napi);
+	for (i = 0; i < ud->num_txq; i++) {
+		napi_enable(&ud->txq[i].napi);
+		/* its first poll arms the completion queue */
+		ipoib_napi_kick(&ud->txq[i].napi);
+	}
+}
+
+static void ipoib_ud_disable_napi(struct ipoib_ud *ud)
+{
+	unsigned int i;
+
+	for (i = 0; i < ud->num_txq; i++)
+		napi_disable(&ud->txq[i].napi);
+	napi_disable(&ud->rxq.napi);
+}
+
+static bool ipoib_ud_is_idle(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	for (i = 0; i < ud->num_txq; i++)
+		if (READ_ONCE(ud->txq[i].head) != READ_ONCE(ud->txq[i].tail))
+			return false;
+
+	return READ_ONCE(ud->rxq.head) == READ_ONCE(ud->rxq.tail);
+}
+
+/* As the NAPIs would, but nothing goes up to a stack that has the device down. */
+static void ipoib_ud_flush(struct ipoib_dev *ipd)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+	struct sk_buff *skb;
+	struct ib_wc wc;
+	unsigned int i;
+
+	local_bh_disable();
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		ipoib_tx_clean(&ipd->ud.txq[i], 0);
+	while (ib_poll_cq(rxq->cq, 1, &wc) > 0) {
+		skb = ipoib_rx_take(rxq, &wc);
+		if (skb)
+			dev_kfree_skb_any(skb);
+	}
+	local_bh_enable();
+}
+
+static bool ipoib_ud_drained(struct ipoib_dev *ipd)
+{
+	ipoib_ud_flush(ipd);
+	return ipoib_ud_is_idle(ipd);
+}
+
+/* The HCA owns none of these any more. */
+static void ipoib_ud_free_posted(struct ipoib_dev *ipd)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+	struct ipoib_tx_done done = {};
+	struct ipoib_txq *txq;
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		txq = &ipd->ud.txq[i];
+		while (txq->tail != txq->head)
+			ipoib_tx_complete(txq, &done, IB_WC_WR_FLUSH_ERR, 0);
+	}
+	for (; rxq->tail != rxq->head; rxq->tail++)
+		dev_kfree_skb_any(ipoib_rx_empty_slot(rxq,
+				  ipoib_rx_slot(rxq, rxq->tail)));
+}
+
+static void ipoib_ud_set_state(struct ipoib_dev *ipd, enum ipoib_ud_state state)
+	__must_hold(&ipd->link.lock)
+{
+	lockdep_assert_held(&ipd->link.lock);
+
+	/* the NAPIs look at it without the lock */
+	WRITE_ONCE(ipd->ud.state, state);
+}
+
+/* After the state: the drain must neither post receives nor wake queues. */
+static void ipoib_ud_set_error(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	unsigned int i;
+	int err;
+
+	ipoib_ud_set_state(ipd, IPOIB_UD_STOPPING);
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		err = ipoib_qp_set_error(ipd->ud.txq[i].qp);
+		if (err)
+			ipoib_warn(ipd, "queue %u: cannot stop: %pe\n", i,
+				   ERR_PTR(err));
+	}
+}
+
+/* Returns 0 when every queue pair is in RESET, where the HCA owns no buffer. */
+static int ipoib_ud_reset(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	int err = 0;
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		err = ipoib_qp_reset(ipd->ud.txq[i].qp) ?: err;
+
+	return err;
+}
+
+static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	int err;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	for (i = 0; i < ud->num_txq; i++) {
+		err = ipoib_qp_start(ud->txq[i].qp, ipd->port, ud->pkey_index);
+		if (err)
+			goto err_reset;
+	}
+
+	ipoib_rx_refill(&ud->rxq);
+	err = -ENOMEM;
+	if (ud->rxq.head == ud->rxq.tail)
+		goto err_reset;
+
+	ipoib_ud_set_state(ipd, IPOIB_UD_OPEN);
+	return 0;
+
+err_reset:
+	cancel_delayed_work(&ud->rxq.refill_work);
+	ipoib_ud_reset(ipd);
+	return err;
+}
+
+static int ipoib_ud_open(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	mutex_lock(&ipd->link.lock);
+	err = ipoib_ud_start_qps(ipd);
+	mutex_unlock(&ipd->link.lock);
+	if (err)
+		return err;
+
+	/* outside link.lock: from 7.3 on this takes the netdev instance lock */
+	ipoib_ud_enable_napi(&ipd->ud);
+	return 0;
+}
+
+/*
+ * Ends with every queue pair in RESET. An HCA that does not give its buffers
+ * back in time loses them by that; one that refuses even the RESET keeps them
+ * until the queue pairs are destroyed.
+ */
+static int ipoib_ud_stop(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	bool drained;
+	int err;
+
+	if (READ_ONCE(ud->state) == IPOIB_UD_CLOSED)
+		return 0;
+
+	ipoib_ud_disable_napi(ud);
+	mutex_lock(&ipd->link.lock);
+	ipoib_ud_set_error(ipd);
+	read_poll_timeout(ipoib_ud_drained, drained, drained,
+			  USEC_PER_MSEC, IPOIB_DRAIN_MS * USEC_PER_MSEC, false,
+			  ipd);
+	if (!drained)
+		netdev_warn(dev, "HCA did not return its buffers in %u ms\n",
+			    IPOIB_DRAIN_MS);
+	err = ipoib_ud_reset(ipd);
+	if (!err)
+		ipoib_ud_free_posted(ipd);
+	ipoib_ud_set_state(ipd, IPOIB_UD_CLOSED);
+	mutex_unlock(&ipd->link.lock);
+
+	cancel_delayed_work_sync(&ud->rxq.refill_work);
+	for (i = 0; i < ud->num_txq; i++)
+		netdev_tx_reset_queue(netdev_get_tx_queue(dev, i));
+	return err;
+}
+
+/**
+ * ipoib_ud_quiesce() - have the HCA give back all work requests, and wait
+ * @ipd: interface; its transmit queues are stopped
+ *
+ * For a restart: what this takes does not have to be waited for under RTNL.
+ * The NAPIs run on and take what comes back.
+ *
+ * Context: process, neither RTNL nor link.lock held.
+ */
+void ipoib_ud_quiesce(struct ipoib_dev *ipd)
+{
+	bool idle;
+
+	mutex_lock(&ipd->link.lock);
+	if (ipd->ud.state == IPOIB_UD_OPEN)
+		ipoib_ud_set_error(ipd);
+	mutex_unlock(&ipd->link.lock);
+
+	read_poll_timeout(ipoib_ud_is_idle, idle, idle, USEC_PER_MSEC,
+			  IPOIB_DRAIN_MS * USEC_PER_MSEC, false, ipd);
+}
+
+/* ---- transport set-up ---- */
+
+/**
+ * ipoib_ud_default_queues() - how many transmit queues an HCA is worth
+ * @ibdev: HCA
+ *
+ * Return: at least 1: no more than cores, completion vectors, or what helps.
+ */
+unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev)
+{
+	unsigned int vectors = max(ibdev->num_comp_vectors, 1);
+
+	return min3(num_online_cpus(), vectors, (unsigned int)IPOIB_MAX_TXQ);
+}
+
+static void ipoib_txq_prepare_slots(struct ipoib_txq *txq)
+{
+	u32 lkey = txq->ipd->pd->local_dma_lkey;
+	struct ipoib_tx_slot *slot;
+	unsigned int i;
+	u32 n;
+
+	for (n = 0; n < txq->size; n++) {
+		slot = &txq->slots[n];
+		slot->wr.wr.wr_id = ipoib_wr_id(IPOIB_WR_TX, txq->index, n);
+		slot->wr.wr.sg_list = slot->sge;
+		slot->wr.wr.opcode = IB_WR_SEND;
+		for (i = 0; i < ARRAY_SIZE(slot->sge); i++)
+			slot->sge[i].lkey = lkey;
+	}
+}
+
+static struct ib_qp *ipoib_txq_create_qp(struct ipoib_txq *txq)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	struct ib_qp_init_attr init = {
+		.send_cq = txq->cq,
+		/* those that only send have it too: some HCAs dereference it */
+		.recv_cq = ipd->ud.rxq.cq,
+		.qp_context = txq,
+		.cap = {
+			.max_send_wr = txq->size,
+			.max_send_sge = min_t(u32, IPOIB_MAX_SGE,
+					      ipd->ibdev->attrs.max_send_sge),
+			.max_recv_wr = txq->index ? 1 : ipd->ud.rxq.size,
+			.max_recv_sge = 1,
+		},
+	};
+	struct ib_qp *qp;
+
+	qp = ipoib_qp_create_ud(ipd->pd, &init, !txq->index);
+	if (!IS_ERR(qp))
+		txq->max_sge = min_t(u32, IPOIB_MAX_SGE, init.cap.max_send_sge);
+
+	return qp;
+}
+
+static int ipoib_txq_create(struct ipoib_dev *ipd, unsigned int index)
+{
+	struct ipoib_txq *txq = &ipd->ud.txq[index];
+	int err = -ENOMEM;
+
+	txq->ipd = ipd;
+	txq->index = index;
+	txq->size = ipoib_send_queue_size;
+	u64_stats_init(&txq->syncp);
+	txq->slots = kvcalloc(txq->size, sizeof(*txq->slots), GFP_KERNEL);
+	if (!txq->slots)
+		return err;
+
+	/* vector 0 is the receive side's: the first of the queues shares it last */
+	txq->cq = ipoib_cq_create(ipd->ibdev, txq->size, index + 1,
+				  ipoib_tx_event, txq);
+	if (IS_ERR(txq->cq)) {
+		err = PTR_ERR(txq->cq);
+		goto err_free_slots;
+	}
+
+	txq->qp = ipoib_txq_create_qp(txq);
+	if (IS_ERR(txq->qp)) {
+		err = PTR_ERR(txq->qp);
+		goto err_destroy_cq;
+	}
+
+	ipoib_txq_prepare_slots(txq);
+	ipd->ud.qpns[index] = txq->qp->qp_num;
+	netif_napi_add_tx(ipd->netdev, &txq->napi, ipoib_tx_poll);
+	return 0;
+
+err_destroy_cq:
+	ib_destroy_cq(txq->cq);
+err_free_slots:
+	kvfree(txq->slots);
+	return err;
+}
+
+/* After this the HCA can own nothing of the ring, whatever came before. */
+static void ipoib_txq_destroy(struct ipoib_txq *txq)
+{
+	struct ipoib_tx_done done = {};
+
+	ib_destroy_qp(txq->qp);
+	ib_destroy_cq(txq->cq);
+	while (txq->tail != txq->head)
+		ipoib_tx_complete(txq, &done, IB_WC_WR_FLUSH_ERR, 0);
+	netif_napi_del(&txq->napi);
+	kvfree(txq->slots);
+}
+
+static int ipoib_rxq_create(struct ipoib_dev *ipd)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+	struct ipoib_rx_slot *slot;
+	u32 n;
+
+	rxq->ipd = ipd;
+	rxq->size = ipoib_recv_queue_size;
+	rxq->buf_bytes = ipoib_rx_buf_bytes(ipd->max_ib_mtu);
+	u64_stats_init(&rxq->syncp);
+	INIT_DELAYED_WORK(&rxq->refill_work, ipoib_rx_refill_work);
+	rxq->slots = kvcalloc(rxq->size, sizeof(*rxq->slots), GFP_KERNEL);
+	if (!rxq->slots)
+		return -ENOMEM;
+
+	for (n = 0; n < rxq->size; n++) {
+		slot = &rxq->slots[n];
+		slot->sge.length = rxq->buf_bytes;
+		slot->sge.lkey = ipd->pd->local_dma_lkey;
+		slot->wr.wr_id = ipoib_wr_id(IPOIB_WR_RX, 0, n);
+		slot->wr.sg_list = &slot->sge;
+		slot->wr.num_sge = 1;
+	}
+
+	rxq->cq = ipoib_cq_create(ipd->ibdev, rxq->size + 1, 0, ipoib_rx_event,
+				  rxq);
+	if (IS_ERR(rxq->cq)) {
+		kvfree(rxq->slots);
+		return PTR_ERR(rxq->cq);
+	}
+
+	netif_napi_add(ipd->netdev, &rxq->napi, ipoib_rx_poll);
+	return 0;
+}
+
+static void ipoib_rxq_destroy(struct ipoib_dev *ipd)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+
+	ib_destroy_cq(rxq->cq);
+	for (; rxq->tail != rxq->head; rxq->tail++)
+		dev_kfree_skb_any(ipoib_rx_empty_slot(rxq,
+				  ipoib_rx_slot(rxq, rxq->tail)));
+	netif_napi_del(&rxq->napi);
+	kvfree(rxq->slots);
+}
+
+static void ipoib_ud_destroy_txqs(struct ipoib_ud *ud)
+{
+	while (ud->num_txq)
+		ipoib_txq_destroy(&ud->txq[--ud->num_txq]);
+	kfree(ud->txq);
+	ud->txq = NULL;
+}
+
+static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
+{
+	unsigned int wanted = ipd->netdev->real_num_tx_queues;
+	struct ipoib_ud *ud = &ipd->ud;
+	int err;
+
+	/* a lower driver that calls this from its own init may have more */
+	wanted = min_t(unsigned int, wanted, IPOIB_MAX_TXQ);
+	ud->txq = kcalloc(wanted, sizeof(*ud->txq), GFP_KERNEL);
+	if (!ud->txq)
+		return -ENOMEM;
+
+	while (ud->num_txq < wanted) {
+		err = ipoib_txq_create(ipd, ud->num_txq);
+		if (err)
+			goto err_destroy;
+		ud->num_txq++;
+	}
+
+	return 0;
+
+err_destroy:
+	ipoib_ud_destroy_txqs(ud);
+	return err;
+}
+
+static void ipoib_ud_set_address(struct ipoib_dev *ipd)
+{
+	struct ipoib_hwaddr ha;
+
+	memcpy(&ha, ipd->netdev->dev_addr, sizeof(ha));
+	ipoib_hwaddr_set_qpn(&ha, ipd->ud.qpns[0]);
+	dev_addr_mod(ipd->netdev, offsetof(struct ipoib_hwaddr, qpn), ha.qpn,
+		     sizeof(ha.qpn));
+}
+
+static int ipoib_ud_init(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	err = ipoib_rxq_create(ipd);
+	if (err)
+		return err;
+
+	err = ipoib_ud_create_txqs(ipd);
+	if (err)
+		goto err_destroy_rxq;
+
+	if (ipd->ud.txq[0].max_sge > 1)
+		dev->features |= NETIF_F_SG;
+	ipoib_ud_set_address(ipd);
+	return 0;
+
+err_destroy_rxq:
+	ipoib_rxq_destroy(ipd);
+	return err;
+}
+
+static void ipoib_ud_uninit(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	/* queue pairs first: they hold on to both kinds of completion queue */
+	ipoib_ud_destroy_txqs(&ipd->ud);
+	ipoib_rxq_destroy(ipd);
+}
+
+static void ipoib_ud_set_id(struct net_device *dev, int pkey_index)
+{
+	ipoib_from_netdev(dev)->ud.pkey_index = pkey_index;
+}
+
+static int ipoib_ud_set_qkey(struct ipoib_dev *ipd, u32 qkey)
+	__must_hold(&ipd->link.lock)
+{
+	unsigned int i;
+	int err;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		err = ipoib_qp_set_qkey(ipd->ud.txq[i].qp, qkey);
+		if (err)
+			return err;
+	}
+
+	WRITE_ONCE(ipd->ud.qkey, qkey);
+	return 0;
+}
+
+static int ipoib_ud_attach(struct net_device *dev, struct ib_device *ibdev,
+			   union ib_gid *mgid, u16 mlid, int set_qkey, u32 qkey)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	if (!ipd->link.acted.pkey)
+		return -ENXIO;
+
+	if (set_qkey) {
+		err = ipoib_ud_set_qkey(ipd, qkey);
+		if (err)
+			return err;
+	}
+
+	return ib_attach_mcast(ipd->ud.txq[0].qp, mgid, mlid);
+}
+
+static int ipoib_ud_detach(struct net_device *dev, struct ib_device *ibdev,
+			   union ib_gid *mgid, u16 mlid)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return ib_detach_mcast(ipd->ud.txq[0].qp, mgid, mlid);
+}
+
+/*
+ * The complete lower table: an accelerated HCA driver may save it and call the
+ * default functions from its own.
+ */
+const struct net_device_ops ipoib_ud_netdev_ops = {
+	.ndo_init = ipoib_ud_init,
+	.ndo_uninit = ipoib_ud_uninit,
+	.ndo_open = ipoib_ud_open,
+	.ndo_stop = ipoib_ud_stop,
+};
+
+/**
+ * ipoib_ud_setup() - plug our transport in below a netdev
+ * @dev: netdev whose lower table is ipoib_ud_netdev_ops
+ * @ibdev: HCA
+ * @port: from 1
+ */
+void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port)
+{
+	struct rdma_netdev *rn = netdev_priv(dev);
+
+	rn->hca = ibdev;
+	rn->port_num = port;
+	rn->send = ipoib_ud_send;
+	rn->set_id = ipoib_ud_set_id;
+	rn->attach_mcast = ipoib_ud_attach;
+	rn->detach_mcast = ipoib_ud_detach;
+}
+
+/**
+ * ipoib_ud_know_self() - tell the receive side which packets are our own
+ * @ipd: interface
+ * @lid: LID of the port
+ */
+void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
+{
+	struct ipoib_rx_self *self = &ipd->ud.rxq.self;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	WRITE_ONCE(self->lid, lid);
+	self->gid = ipd->link.gid;
+	self->broadcast = ipd->link.broadcast;
+	self->qpns = ipd->ud.qpns;
+	self->num_qpns = ipd->ud.num_txq;
+}
+
+/**
+ * ipoib_ud_init_early() - make the parts that live as long as the interface
+ * @ipd: interface
+ *
+ * Locks, lists and work items: from here on the exit paths may look at them.
+ */
+void ipoib_ud_init_early(struct ipoib_dev *ipd)
+{
+	ipoib_resolve_prepare(&ipd->resolve);
+}
+
+/* ---- statistics ---- */
+
+/**
+ * ipoib_ud_report() - say what the transport looks like, for a report of trouble
+ * @ipd: interface
+ *
+ * Context: process.
+ */
+void ipoib_ud_report(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq;
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		txq = &ipd->ud.txq[i];
+		ipoib_warn(ipd, "queue %u: sent %u, completed %u of %u, QP %u in %s\n",
+			   i, READ_ONCE(txq->head), READ_ONCE(txq->tail),
+			   txq->size, txq->qp->qp_num,
+			   ipoib_qp_state_name(txq->qp));
+	}
+}
+
+/**
+ * ipoib_txq_stats() - read a transmit queue's counters
+ * @txq: queue
+ * @packets: sent
+ * @bytes: sent, encapsulation header included
+ */
+void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes)
+{
+	unsigned int start;
+
+	do {
+		start = u64_stats_fetch_begin(&txq->syncp);
+		*packets = u64_stats_read(&txq->packets);
+		*bytes = u64_stats_read(&txq->bytes);
+	} while (u64_stats_fetch_retry(&txq->syncp, start));
+}
+
+static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
+			    struct rtnl_link_stats64 *stats)
+{
+	unsigned int start;
+
+	do {
+		start = u64_stats_fetch_begin(&rxq->syncp);
+		stats->rx_packets = u64_stats_read(&rxq->packets);
+		stats->rx_bytes = u64_stats_read(&rxq->bytes);
+		stats->multicast = u64_stats_read(&rxq->multicast);
+	} while (u64_stats_fetch_retry(&rxq->syncp, start));
+}
+
+static void ipoib_drop_stats(const struct ipoib_dev *ipd, unsigned int reason,
+			     struct rtnl_link_stats64 *stats)
+{
+	u64 count = atomic64_read(&ipd->drops[reason]);
+
+	switch (ipoib_drop_table[reason].counter) {
+	case IPOIB_COUNT_TX_DROPPED:
+		stats->tx_dropped += count;
+		break;
+	case IPOIB_COUNT_TX_ERRORS:
+		stats->tx_errors += count;
+		stats->tx_dropped += count;
+		break;
+	case IPOIB_COUNT_RX_LENGTH:
+		stats->rx_length_errors += count;
+		stats->rx_errors += count;
+		break;
+	case IPOIB_COUNT_RX_ERRORS:
+		stats->rx_errors += count;
+		break;
+	case IPOIB_COUNT_NONE:
+		break;
+	}
+}
+
+/**
+ * ipoib_ud_stats() - read an interface's counters
+ * @ipd: interface
+ * @stats: all zero; gets what this driver counts
+ */
+void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
+{
+	unsigned int i;
+	u64 packets;
+	u64 bytes;
+
+	ipoib_rxq_stats(&ipd->ud.rxq, stats);
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		ipoib_txq_stats(&ipd->ud.txq[i], &packets, &bytes);
+		stats->tx_packets += packets;
+		stats->tx_bytes += bytes;
+	}
+	for (i = 0; i < IPOIB_DROP_REASONS; i++)
+		ipoib_drop_stats(ipd, i, stats);
+}
