@@ -1,0 +1,1051 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Which groups are wanted, joined, attached?
+ *
+ * The broadcast group, which is the link; the groups the stack wants to
+ * receive; and groups somebody only sends to. Each walks through the states of
+ * ipoib_mcast_table[], moved by one work item under link.lock. ib_sa's callback
+ * and senders only leave notes for it.
+ *
+ * Stages: table, memberships, address handles, attaching, state machine, work,
+ * wanted groups, sending, link's orders, set-up.
+ */
+#include <linux/random.h>
+#include <linux/rhashtable.h>
+#include <linux/slab.h>
+
+#include <net/arp.h>
+
+#include <rdma/ib_sa.h>
+#include <rdma/ib_verbs.h>
+
+#include "ipoib.h"
+#include "ipoib_trace.h"
+
+/* wait after a refusal; the first retry is soon, the last ones spare the SM */
+#define IPOIB_JOIN_FIRST_MS	500
+#define IPOIB_JOIN_MOST_MS	16000
+
+/* the subnet manager's own address is not known yet: ask again at once */
+#define IPOIB_JOIN_AGAIN_MS	20
+
+/* attempts after which packets for a send-only group are given up */
+#define IPOIB_SEND_ONLY_FAILURES	2
+
+/* refusals (not time-outs) after which a void membership is given up */
+#define IPOIB_RENEW_FAILURES	3
+
+/* log lines about refusals per group: after that it is known */
+#define IPOIB_JOIN_COMPLAINTS	20
+
+/* no action in ipoib_mcast_event_due() */
+#define IPOIB_MC_NONE		IPOIB_MCAST_EVENTS
+
+/* ---- table ---- */
+
+static const struct rhashtable_params ipoib_mcast_params = {
+	.key_len = sizeof(union ib_gid),
+	.key_offset = offsetof(struct ipoib_mcast, mgid),
+	.head_offset = offsetof(struct ipoib_mcast, node),
+	.automatic_shrinking = true,
+};
+
+static struct ipoib_mcast *__ipoib_mcast_find(struct ipoib_dev *ipd,
+					      const union ib_gid *mgid)
+	__must_hold(&ipd->mcast.lock)
+{
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	return rhashtable_lookup_fast(&ipd->mcast.table, mgid,
+				      ipoib_mcast_params);
+}
+
+static struct ipoib_mcast *__ipoib_mcast_add(struct ipoib_dev *ipd,
+					     const union ib_gid *mgid,
+					     enum ipoib_mcast_kind kind)
+	__must_hold(&ipd->mcast.lock)
+{
+	struct ipoib_mcast *group;
+
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	group = kzalloc_obj(*group, GFP_ATOMIC);
+	if (!group)
+		return NULL;
+
+	group->mgid = *mgid;
+	group->kind = kind;
+	group->state = IPOIB_MCAST_IDLE;
+	group->used = jiffies;
+	group->sync = ipd->mcast.sync;
+	INIT_LIST_HEAD(&group->todo);
+	__skb_queue_head_init(&group->parked);
+	if (rhashtable_insert_fast(&ipd->mcast.table, &group->node,
+				   ipoib_mcast_params)) {
+		kfree(group);
+		return NULL;
+	}
+
+	list_add_tail(&group->entry, &ipd->mcast.groups);
+	return group;
+}
+
+static void __ipoib_mcast_unlink(struct ipoib_dev *ipd,
+				 struct ipoib_mcast *group)
+	__must_hold(&ipd->mcast.lock)
+{
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	rhashtable_remove_fast(&ipd->mcast.table, &group->node,
+			       ipoib_mcast_params);
+	list_del(&group->entry);
+	if (ipd->mcast.broadcast == group)
+		ipd->mcast.broadcast = NULL;
+}
+
+static void ipoib_mcast_kick(struct ipoib_dev *ipd)
+{
+	mod_delayed_work(ipd->wq, &ipd->mcast.work, 0);
+}
+
+/* ---- memberships ---- */
+
+/*
+ * ib_sa's callback, process context. Returning 0 keeps the handle, which is
+ * freed by the work only: so a membership has one owner at any time.
+ */
+static int ipoib_membership_news(int status, struct ib_sa_multicast *sa)
+{
+	struct ipoib_membership *member = sa->context;
+	struct ipoib_dev *ipd = member->ipd;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	member->status = status;
+	if (!status) {
+		member->rec = sa->rec;
+		member->state = IPOIB_MEMBER_GRANTED;
+	} else if (status == -ENETRESET) {
+		member->state = IPOIB_MEMBER_VOID;
+	} else {
+		member->state = IPOIB_MEMBER_REFUSED;
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	ipoib_mcast_kick(ipd);
+	return 0;
+}
+
+static void ipoib_membership_free(struct ipoib_membership *member)
+{
+	if (!member)
+		return;
+
+	/* waits for a running callback; after that there is none any more */
+	if (!IS_ERR_OR_NULL(member->sa))
+		ib_sa_free_multicast(member->sa);
+	kfree(member);
+}
+
+/* Which parts of a request count: of the broadcast group as little as can be. */
+static ib_sa_comp_mask ipoib_join_mask(enum ipoib_mcast_kind kind)
+{
+	ib_sa_comp_mask mask = IB_SA_MCMEMBER_REC_MGID |
+			       IB_SA_MCMEMBER_REC_PORT_GID |
+			       IB_SA_MCMEMBER_REC_PKEY |
+			       IB_SA_MCMEMBER_REC_JOIN_STATE;
+
+	if (kind == IPOIB_MCAST_BROADCAST)
+		return mask;
+
+	return mask | IB_SA_MCMEMBER_REC_QKEY |
+	       IB_SA_MCMEMBER_REC_MTU_SELECTOR | IB_SA_MCMEMBER_REC_MTU |
+	       IB_SA_MCMEMBER_REC_TRAFFIC_CLASS |
+	       IB_SA_MCMEMBER_REC_RATE_SELECTOR | IB_SA_MCMEMBER_REC_RATE |
+	       IB_SA_MCMEMBER_REC_SL | IB_SA_MCMEMBER_REC_FLOW_LABEL |
+	       IB_SA_MCMEMBER_REC_HOP_LIMIT;
+}
+
+/*
+ * The broadcast group must exist and brings its parameters; every other group
+ * takes the link's, so that the subnet administrator may create it.
+ */
+static void ipoib_join_fill(struct ipoib_dev *ipd,
+			    const struct ipoib_mcast *group,
+			    struct ib_sa_mcmember_rec *rec)
+	__must_hold(&ipd->link.lock)
+{
+	memset(rec, 0, sizeof(*rec));
+	if (group->kind != IPOIB_MCAST_BROADCAST) {
+		spin_lock_bh(&ipd->mcast.lock);
+		*rec = ipd->mcast.link_rec;
+		spin_unlock_bh(&ipd->mcast.lock);
+		rec->mtu_selector = IB_SA_EQ;
+		rec->rate_selector = IB_SA_EQ;
+	}
+
+	rec->mgid = group->mgid;
+	rec->port_gid = ipd->link.gid;
+	rec->pkey = cpu_to_be16(ipd->link.pkey);
+	rec->join_state = group->kind == IPOIB_MCAST_SEND_ONLY ?
+			  BIT(SENDONLY_FULLMEMBER_JOIN) : BIT(FULLMEMBER_JOIN);
+}
+
+static struct ipoib_membership *
+ipoib_membership_request(struct ipoib_dev *ipd, const struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_membership *member;
+	struct ib_sa_mcmember_rec rec;
+
+	member = kzalloc_obj(*member, GFP_KERNEL);
+	if (!member)
+		return NULL;
+
+	member->ipd = ipd;
+	member->state = IPOIB_MEMBER_PENDING;
+	ipoib_join_fill(ipd, group, &rec);
+	member->sa = ib_sa_join_multicast(&ipoib_sa_client, ipd->ibdev,
+					  ipd->port, &rec,
+					  ipoib_join_mask(group->kind),
+					  GFP_KERNEL, ipoib_membership_news,
+					  member);
+	if (IS_ERR(member->sa)) {
+		/* then there is no callback: this is the answer */
+		member->status = PTR_ERR(member->sa);
+		member->state = IPOIB_MEMBER_REFUSED;
+		ipoib_mcast_kick(ipd);
+	}
+
+	return member;
+}
+
+/* ---- address handles ---- */
+
+static int ipoib_mcast_sgid_index(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	union ib_gid gid;
+	u16 index;
+	u32 port;
+
+	/* index 0 is right unless the interface has an alias GUID */
+	if (!ipoib_port_gid(ipd->ibdev, ipd->port, &gid) &&
+	    !memcmp(&gid, &ipd->link.gid, sizeof(gid)))
+		return 0;
+	if (ib_find_gid(ipd->ibdev, &ipd->link.gid, &port, &index) ||
+	    port != ipd->port)
+		return -ENOENT;
+
+	return index;
+}
+
+static struct ipoib_ah *ipoib_mcast_make_ah(struct ipoib_dev *ipd,
+					    struct ib_sa_mcmember_rec *rec)
+	__must_hold(&ipd->link.lock)
+{
+	struct rdma_ah_attr attr = {};
+	int index = ipoib_mcast_sgid_index(ipd);
+
+	if (index < 0)
+		return ERR_PTR(index);
+
+	attr.type = rdma_ah_find_type(ipd->ibdev, ipd->port);
+	rdma_ah_set_dlid(&attr, be16_to_cpu(rec->mlid));
+	rdma_ah_set_port_num(&attr, ipd->port);
+	rdma_ah_set_sl(&attr, rec->sl);
+	rdma_ah_set_static_rate(&attr, rec->rate);
+	rdma_ah_set_grh(&attr, &rec->mgid, be32_to_cpu(rec->flow_label), index,
+			rec->hop_limit, rec->traffic_class);
+
+	return ipoib_ah_create(ipd, &attr);
+}
+
+static void ipoib_mcast_publish(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group, struct ipoib_ah *ah)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_ah *old;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	old = rcu_replace_pointer(group->ah, ah,
+				  lockdep_is_held(&ipd->mcast.lock));
+	spin_unlock_bh(&ipd->mcast.lock);
+	ipoib_ah_retire(ipd, old);
+}
+
+/* ---- attaching ---- */
+
+static void ipoib_mcast_detach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+	int err;
+
+	if (!group->attached_mlid)
+		return;
+
+	err = rn->detach_mcast(ipd->netdev, ipd->ibdev, &group->mgid,
+			       group->attached_mlid);
+	if (err)
+		ipoib_warn(ipd, "cannot detach from %pI6: %pe\n",
+			   group->mgid.raw, ERR_PTR(err));
+	group->attached_mlid = 0;
+}
+
+/*
+ * A renewal that brings the same MLID and Q_Key changes nothing, and loses
+ * nothing. Otherwise the old one goes first: HCAs that tell groups apart by GID
+ * alone would take a second attach for the first, and its detach for both.
+ */
+static int ipoib_mcast_attach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	u16 mlid = be16_to_cpu(group->cur->rec.mlid);
+	u32 qkey = be32_to_cpu(group->cur->rec.qkey);
+	bool is_link = group->kind == IPOIB_MCAST_BROADCAST;
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+	int err;
+
+	if (group->attached_mlid == mlid && group->attached_qkey == qkey)
+		return 0;
+
+	ipoib_mcast_detach(ipd, group);
+	err = rn->attach_mcast(ipd->netdev, ipd->ibdev, &group->mgid, mlid,
+			       is_link, qkey);
+	if (err) {
+		ipoib_warn(ipd, "cannot attach to %pI6: %pe\n",
+			   group->mgid.raw, ERR_PTR(err));
+		return err;
+	}
+
+	group->attached_mlid = mlid;
+	group->attached_qkey = qkey;
+	return 0;
+}
+
+/* ---- state machine ---- */
+
+static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
+				    struct ipoib_mcast *group,
+				    struct sk_buff_head *parked)
+{
+	__skb_queue_head_init(parked);
+	spin_lock_bh(&ipd->mcast.lock);
+	skb_queue_splice_tail_init(&group->parked, parked);
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+static void ipoib_mcast_complain(struct ipoib_dev *ipd,
+				 const struct ipoib_mcast *group, int status)
+{
+	/* these say nothing about the group: the port, or nobody answers */
+	if (status == -ETIMEDOUT || status == -EAGAIN || status == -ENETRESET ||
+	    group->kind == IPOIB_MCAST_SEND_ONLY ||
+	    group->failures > IPOIB_JOIN_COMPLAINTS) {
+		ipoib_dbg_mcast(ipd, "no membership of %pI6: %pe\n",
+				group->mgid.raw, ERR_PTR(status));
+		return;
+	}
+
+	ipoib_warn(ipd, "joining %pI6 was refused: %pe\n", group->mgid.raw,
+		   ERR_PTR(status));
+}
+
+static void ipoib_mcast_wait(struct ipoib_mcast *group, int status)
+{
+	u32 wait_ms = IPOIB_JOIN_AGAIN_MS;
+
+	if (status != -EAGAIN) {
+		group->failures++;
+		wait_ms = ipoib_backoff_ms(group->failures, IPOIB_JOIN_FIRST_MS,
+					   IPOIB_JOIN_MOST_MS,
+					   get_random_u32());
+	}
+	group->retry_at = jiffies + msecs_to_jiffies(wait_ms);
+}
+
+static void ipoib_mcast_adopt(struct ipoib_mcast *group)
+{
+	ipoib_membership_free(group->cur);
+	group->cur = group->next;
+	group->next = NULL;
+	group->failures = 0;
+}
+
+static void ipoib_mcast_do(struct ipoib_dev *ipd, struct ipoib_mcast *group,
+			   enum ipoib_mcast_action action)
+	__must_hold(&ipd->link.lock)
+{
+	switch (action) {
+	case IPOIB_MCDO_DETACH:
+		ipoib_mcast_publish(ipd, group, NULL);
+		ipoib_mcast_detach(ipd, group);
+		break;
+	case IPOIB_MCDO_LEAVE:
+		ipoib_membership_free(group->cur);
+		group->cur = NULL;
+		break;
+	case IPOIB_MCDO_CANCEL:
+		ipoib_membership_free(group->next);
+		group->next = NULL;
+		break;
+	case IPOIB_MCDO_ADOPT:
+		ipoib_mcast_adopt(group);
+		break;
+	case IPOIB_MCDO_REQUEST:
+		group->next = ipoib_membership_request(ipd, group);
+		break;
+	case IPOIB_MCDO_WAIT:
+		ipoib_mcast_wait(group, group->status);
+		break;
+	default:
+		WARN_ON_ONCE(1);
+	}
+}
+
+/* The one place that assigns a group's state. */
+static void ipoib_mcast_set_state(struct ipoib_dev *ipd,
+				  struct ipoib_mcast *group,
+				  enum ipoib_mcast_event event,
+				  enum ipoib_mcast_state state)
+	__must_hold(&ipd->link.lock)
+{
+	lockdep_assert_held(&ipd->link.lock);
+
+	trace_ipoib_mcast(ipd->netdev, group->mgid.raw, event, group->state,
+			  state);
+	spin_lock_bh(&ipd->mcast.lock);
+	group->state = state;
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+static void ipoib_mcast_step(struct ipoib_dev *ipd, struct ipoib_mcast *group,
+			     enum ipoib_mcast_event event)
+	__must_hold(&ipd->link.lock)
+{
+	const struct ipoib_mcast_cell *cell;
+	unsigned long actions;
+	unsigned int action;
+
+	cell = ipoib_mcast_next(group->state, event);
+	actions = cell->actions;
+	ipoib_mcast_set_state(ipd, group, event, cell->next);
+	for_each_set_bit(action, &actions, IPOIB_MCAST_ACTIONS)
+		ipoib_mcast_do(ipd, group, action);
+}
+
+/* The group's parameters are the link's from here on. */
+static void ipoib_mcast_set_link_rec(struct ipoib_dev *ipd,
+				     const struct ipoib_mcast *group)
+{
+	spin_lock_bh(&ipd->mcast.lock);
+	ipd->mcast.link_rec = group->cur->rec;
+	ipd->mcast.accepting = true;
+	spin_unlock_bh(&ipd->mcast.lock);
+	ipoib_mcast_sync_later(ipd);
+}
+
+static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_ah *ah;
+
+	ah = ipoib_mcast_make_ah(ipd, &group->cur->rec);
+	if (IS_ERR(ah))
+		return PTR_ERR(ah);
+
+	ipoib_mcast_publish(ipd, group, ah);
+	if (group->kind == IPOIB_MCAST_SEND_ONLY)
+		return 0;
+
+	return ipoib_mcast_attach(ipd, group);
+}
+
+static void ipoib_mcast_granted(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct sk_buff_head parked;
+	int err;
+
+	ipoib_mcast_step(ipd, group, IPOIB_MC_ANSWER);
+	err = ipoib_mcast_ready(ipd, group);
+	if (err) {
+		group->status = err;
+		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACH_FAILED);
+		return;
+	}
+
+	if (group->kind != IPOIB_MCAST_SEND_ONLY)
+		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACHED);
+	if (group->kind == IPOIB_MCAST_BROADCAST)
+		ipoib_mcast_set_link_rec(ipd, group);
+
+	ipoib_mcast_take_parked(ipd, group, &parked);
+	ipoib_parked_resend(ipd, &parked);
+}
+
+/* Tells a subnet administrator that says no from one that says nothing. */
+static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
+{
+	return group->state == IPOIB_MCAST_STALE &&
+	       group->status != -ETIMEDOUT && group->status != -EAGAIN &&
+	       group->failures >= IPOIB_RENEW_FAILURES;
+}
+
+static void ipoib_mcast_refused(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct sk_buff_head parked;
+
+	group->status = group->next ? group->next->status : -ENOMEM;
+	ipoib_mcast_complain(ipd, group, group->status);
+	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
+	if (ipoib_mcast_is_over(group))
+		ipoib_mcast_step(ipd, group, IPOIB_MC_EXPIRED);
+
+	if (group->kind != IPOIB_MCAST_SEND_ONLY ||
+	    group->failures < IPOIB_SEND_ONLY_FAILURES)
+		return;
+
+	ipoib_mcast_take_parked(ipd, group, &parked);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_GROUP);
+}
+
+/* Senders found it under RCU; ib_sa's callbacks are over when this returns. */
+static void ipoib_mcast_end(struct ipoib_dev *ipd, struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct sk_buff_head parked;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	__ipoib_mcast_unlink(ipd, group);
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	ipoib_mcast_step(ipd, group, IPOIB_MC_STOP);
+	ipoib_mcast_take_parked(ipd, group, &parked);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_FORGOTTEN);
+	kfree_rcu(group, rcu);
+}
+
+/* ---- work ---- */
+
+static unsigned long ipoib_mcast_idle_time(void)
+{
+	return 2 * max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
+}
+
+/* When the group has to be looked at again without any news; false is never. */
+static bool __ipoib_mcast_alarm(const struct ipoib_mcast *group,
+				unsigned long *at)
+{
+	switch (group->state) {
+	case IPOIB_MCAST_BACKOFF:
+		/* nobody waits: the next packet will ask */
+		if (group->kind == IPOIB_MCAST_SEND_ONLY &&
+		    skb_queue_empty(&group->parked))
+			break;
+		fallthrough;
+	case IPOIB_MCAST_STALE:
+		*at = group->retry_at;
+		return true;
+	default:
+		break;
+	}
+
+	if (group->kind != IPOIB_MCAST_SEND_ONLY)
+		return false;
+	*at = READ_ONCE(group->used) + ipoib_mcast_idle_time();
+	return true;
+}
+
+static bool __ipoib_mcast_wants_renewal(struct ipoib_mcast *group)
+{
+	bool renew = group->renew;
+
+	group->renew = false;
+	if (group->cur && group->cur->state == IPOIB_MEMBER_VOID) {
+		group->cur->state = IPOIB_MEMBER_NOTED;
+		renew = true;
+	}
+	if (group->next && group->next->state == IPOIB_MEMBER_VOID)
+		renew = true;
+
+	return renew;
+}
+
+static bool __ipoib_mcast_is_asking(const struct ipoib_mcast *group)
+{
+	return group->state == IPOIB_MCAST_JOINING ||
+	       group->state == IPOIB_MCAST_RENEWING;
+}
+
+static enum ipoib_mcast_event
+__ipoib_mcast_answer(const struct ipoib_mcast *group)
+{
+	if (!__ipoib_mcast_is_asking(group))
+		return IPOIB_MC_NONE;
+	if (!group->next || group->next->state == IPOIB_MEMBER_REFUSED)
+		return IPOIB_MC_REFUSAL;
+	if (group->next->state == IPOIB_MEMBER_GRANTED)
+		return IPOIB_MC_ANSWER;
+
+	return IPOIB_MC_NONE;
+}
+
+/* What the notes left for a group add up to; takes them. */
+static enum ipoib_mcast_event __ipoib_mcast_due(struct ipoib_dev *ipd,
+						struct ipoib_mcast *group)
+	__must_hold(&ipd->mcast.lock)
+{
+	enum ipoib_mcast_event answer;
+	unsigned long at;
+
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	if (group->unwanted)
+		return IPOIB_MC_STOP;
+	if (group->state == IPOIB_MCAST_IDLE)
+		return IPOIB_MC_START;
+	if (__ipoib_mcast_wants_renewal(group))
+		return IPOIB_MC_RENEW;
+
+	answer = __ipoib_mcast_answer(group);
+	if (answer != IPOIB_MC_NONE)
+		return answer;
+	if (!__ipoib_mcast_alarm(group, &at) || time_before(jiffies, at))
+		return IPOIB_MC_NONE;
+	if (group->state == IPOIB_MCAST_BACKOFF ||
+	    group->state == IPOIB_MCAST_STALE)
+		return IPOIB_MC_RETRY;
+
+	return IPOIB_MC_STOP;
+}
+
+static enum ipoib_mcast_event ipoib_mcast_event_due(struct ipoib_dev *ipd,
+						    struct ipoib_mcast *group)
+{
+	enum ipoib_mcast_event event;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	event = __ipoib_mcast_due(ipd, group);
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	return event;
+}
+
+/* Moves a group as far as it goes by itself; true when it is gone then. */
+static bool ipoib_mcast_advance(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	enum ipoib_mcast_event event;
+
+	while ((event = ipoib_mcast_event_due(ipd, group)) != IPOIB_MC_NONE) {
+		switch (event) {
+		case IPOIB_MC_STOP:
+			ipoib_mcast_end(ipd, group);
+			return true;
+		case IPOIB_MC_ANSWER:
+			ipoib_mcast_granted(ipd, group);
+			break;
+		case IPOIB_MC_REFUSAL:
+			ipoib_mcast_refused(ipd, group);
+			break;
+		default:
+			ipoib_mcast_step(ipd, group, event);
+			break;
+		}
+	}
+
+	return false;
+}
+
+/* Only the holder of link.lock unlinks groups, so the list stays good. */
+static void ipoib_mcast_list(struct ipoib_dev *ipd, struct list_head *list)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_mcast *group;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	spin_lock_bh(&ipd->mcast.lock);
+	list_for_each_entry(group, &ipd->mcast.groups, entry)
+		list_add_tail(&group->todo, list);
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+static bool ipoib_mcast_next_alarm(struct ipoib_dev *ipd, unsigned long *delay)
+{
+	struct ipoib_mcast *group;
+	bool any = false;
+	unsigned long at;
+	long left;
+
+	*delay = MAX_JIFFY_OFFSET;
+	spin_lock_bh(&ipd->mcast.lock);
+	list_for_each_entry(group, &ipd->mcast.groups, entry) {
+		if (!__ipoib_mcast_alarm(group, &at))
+			continue;
+		any = true;
+		left = at - jiffies;
+		*delay = min_t(unsigned long, *delay, max(left, 1L));
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	return any;
+}
+
+/* ---- wanted groups ---- */
+
+/* Maps an entry of the stack's list; false for what is no IP group of ours. */
+static bool ipoib_mcast_map(const u8 *addr, const union ib_gid *broadcast,
+			    union ib_gid *mgid)
+{
+	struct ipoib_mgid link;
+	struct ipoib_hwaddr ha;
+
+	memcpy(&ha, addr, sizeof(ha));
+	memcpy(&link, broadcast, sizeof(link));
+	if (!ipoib_mgid_is_ip(ipoib_hwaddr_mgid(&ha)))
+		return false;
+
+	ipoib_mgid_rebase(ipoib_hwaddr_mgid(&ha), &link);
+	*mgid = ipoib_hwaddr_gid(&ha);
+	return memcmp(mgid, broadcast, sizeof(*mgid));
+}
+
+static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid)
+{
+	struct ib_sa_mcmember_rec rec;
+
+	return READ_ONCE(ipd->umcast) &&
+	       !ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, mgid, &rec);
+}
+
+static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)
+	__must_hold(&ipd->mcast.lock)
+{
+	struct ipoib_mcast *group = __ipoib_mcast_find(ipd, mgid);
+
+	if (!group && ipoib_mcast_left_to_user(ipd, mgid))
+		return 0;
+	if (!group)
+		group = __ipoib_mcast_add(ipd, mgid, IPOIB_MCAST_FULL);
+	if (!group)
+		return -ENOMEM;
+
+	if (group->kind == IPOIB_MCAST_SEND_ONLY) {
+		group->kind = IPOIB_MCAST_FULL;
+		group->renew = true;
+	}
+	group->sync = ipd->mcast.sync;
+	group->unwanted = false;
+	return 0;
+}
+
+static void __ipoib_mcast_unwant_rest(struct ipoib_dev *ipd)
+	__must_hold(&ipd->mcast.lock)
+{
+	struct ipoib_mcast *group;
+
+	list_for_each_entry(group, &ipd->mcast.groups, entry)
+		if (group->kind == IPOIB_MCAST_FULL &&
+		    group->sync != ipd->mcast.sync)
+			group->unwanted = true;
+}
+
+/*
+ * Compares the stack's list with the groups that are there. Runs while the
+ * broadcast group works: the others are made from its parameters.
+ */
+static void ipoib_mcast_sync(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct net_device *dev = ipd->netdev;
+	struct netdev_hw_addr *entry;
+	union ib_gid mgid;
+	int err = 0;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	netif_addr_lock_bh(dev);
+	spin_lock(&ipd->mcast.lock);
+	ipd->mcast.sync++;
+	netdev_for_each_mc_addr(entry, dev)
+		if (ipoib_mcast_map(entry->addr, &ipd->link.broadcast, &mgid))
+			err = __ipoib_mcast_want(ipd, &mgid) ?: err;
+	if (!err)
+		__ipoib_mcast_unwant_rest(ipd);
+	spin_unlock(&ipd->mcast.lock);
+	netif_addr_unlock_bh(dev);
+
+	/* no memory for some: look again with the next change or retry */
+	if (err)
+		set_bit(0, &ipd->mcast.sync_wanted);
+}
+
+/**
+ * ipoib_mcast_sync_later() - note that the stack's multicast list changed
+ * @ipd: interface
+ *
+ * Context: any.
+ */
+void ipoib_mcast_sync_later(struct ipoib_dev *ipd)
+{
+	set_bit(0, &ipd->mcast.sync_wanted);
+	ipoib_mcast_kick(ipd);
+}
+
+static bool ipoib_mcast_is_accepting(struct ipoib_dev *ipd)
+{
+	bool accepting;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	accepting = ipd->mcast.accepting;
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	return accepting;
+}
+
+static void ipoib_mcast_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     mcast.work.work);
+	struct ipoib_mcast *group, *next;
+	unsigned long delay;
+	LIST_HEAD(list);
+
+	mutex_lock(&ipd->link.lock);
+	if (ipoib_mcast_is_accepting(ipd) &&
+	    test_and_clear_bit(0, &ipd->mcast.sync_wanted))
+		ipoib_mcast_sync(ipd);
+
+	ipoib_mcast_list(ipd, &list);
+	list_for_each_entry_safe(group, next, &list, todo) {
+		list_del_init(&group->todo);
+		ipoib_mcast_advance(ipd, group);
+	}
+	mutex_unlock(&ipd->link.lock);
+
+	/* it may have moved the broadcast group: the link looks for itself */
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	if (ipoib_mcast_next_alarm(ipd, &delay))
+		queue_delayed_work(ipd->wq, &ipd->mcast.work, delay);
+}
+
+/* ---- sending ---- */
+
+/*
+ * The group cannot be sent to yet: keep the packet, and see that the group is
+ * joined. Hands back an address handle when somebody was faster. Caller is in
+ * an RCU read section.
+ */
+static const struct ipoib_ah *ipoib_mcast_park_rcu(struct ipoib_dev *ipd,
+						   struct sk_buff *skb,
+						   const union ib_gid *mgid)
+{
+	struct ipoib_mcast_table *mcast = &ipd->mcast;
+	enum ipoib_drop_reason reason;
+	const struct ipoib_ah *ah = NULL;
+	struct ipoib_mcast *group;
+
+	spin_lock_bh(&mcast->lock);
+	reason = IPOIB_DROP_TX_LINK;
+	if (!mcast->accepting)
+		goto drop;
+	reason = IPOIB_DROP_TX_NO_MEM;
+	group = __ipoib_mcast_find(ipd, mgid);
+	if (!group)
+		group = __ipoib_mcast_add(ipd, mgid, IPOIB_MCAST_SEND_ONLY);
+	if (!group)
+		goto drop;
+
+	ah = rcu_dereference_protected(group->ah,
+				       lockdep_is_held(&mcast->lock));
+	if (ah)
+		goto unlock;
+
+	reason = IPOIB_DROP_TX_PARK_FULL;
+	if (skb_queue_len(&group->parked) >= IPOIB_MCAST_PARKED_MOST)
+		goto drop;
+	__skb_queue_tail(&group->parked, skb);
+	WRITE_ONCE(group->used, jiffies);
+unlock:
+	spin_unlock_bh(&mcast->lock);
+	if (!ah)
+		ipoib_mcast_kick(ipd);
+	return ah;
+
+drop:
+	spin_unlock_bh(&mcast->lock);
+	ipoib_drop(ipd, skb, reason);
+	return NULL;
+}
+
+/**
+ * ipoib_mcast_send() - send a packet to a group, or keep it until that works
+ * @ipd: interface
+ * @skb: packet with its in-host header, gone afterwards
+ * @ha: destination, maybe mapped for an earlier P_Key or scope of the link
+ *
+ * Context: ndo_start_xmit, in an RCU read section.
+ */
+void ipoib_mcast_send(struct ipoib_dev *ipd, struct sk_buff *skb,
+		      const struct ipoib_hwaddr *ha)
+{
+	struct ipoib_hwaddr to __aligned(4) = *ha;
+	const struct ipoib_ah *ah = NULL;
+	struct ipoib_mcast *group;
+	union ib_gid mgid;
+
+	ipoib_mgid_rebase(ipoib_hwaddr_mgid(&to), &ipd->mcast.link_mgid);
+	mgid = ipoib_hwaddr_gid(&to);
+
+	group = rhashtable_lookup(&ipd->mcast.table, &mgid, ipoib_mcast_params);
+	if (likely(group))
+		ah = rcu_dereference(group->ah);
+	if (unlikely(!ah))
+		ah = ipoib_mcast_park_rcu(ipd, skb, &mgid);
+	else if (time_after(jiffies, READ_ONCE(group->used)))
+		WRITE_ONCE(group->used, jiffies);
+
+	if (ah)
+		ipoib_send(ipd, skb, ah, IPOIB_QPN_MULTICAST);
+}
+
+/* ---- link's orders ---- */
+
+/**
+ * ipoib_mcast_join_broadcast() - start on the way to carrier
+ * @ipd: interface
+ *
+ * Joins the group link.broadcast names, unless that is under way.
+ */
+void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
+{
+	struct ipoib_mcast_table *mcast = &ipd->mcast;
+	bool failed = false;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	spin_lock_bh(&mcast->lock);
+	if (!mcast->broadcast) {
+		memcpy(&mcast->link_mgid, &ipd->link.broadcast,
+		       sizeof(mcast->link_mgid));
+		mcast->broadcast = __ipoib_mcast_add(ipd, &ipd->link.broadcast,
+						     IPOIB_MCAST_BROADCAST);
+		failed = !mcast->broadcast;
+	}
+	spin_unlock_bh(&mcast->lock);
+
+	if (failed)
+		ipoib_link_post(ipd, IPOIB_EV_JOIN_LOST);
+	else
+		ipoib_mcast_kick(ipd);
+}
+
+/**
+ * ipoib_mcast_leave_all() - leave every group, and take no new ones
+ * @ipd: interface
+ *
+ * Parked packets are dropped. Sleeps; sends leave requests, waits for none.
+ */
+void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
+{
+	struct ipoib_mcast *group, *next;
+	LIST_HEAD(list);
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	spin_lock_bh(&ipd->mcast.lock);
+	ipd->mcast.accepting = false;
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	ipoib_mcast_list(ipd, &list);
+	list_for_each_entry_safe(group, next, &list, todo)
+		ipoib_mcast_end(ipd, group);
+	cancel_delayed_work(&ipd->mcast.work);
+}
+
+/**
+ * ipoib_mcast_renew_all() - join every group anew, using the old memberships on
+ * @ipd: interface
+ */
+void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
+{
+	struct ipoib_mcast *group;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	list_for_each_entry(group, &ipd->mcast.groups, entry)
+		group->renew = group->state != IPOIB_MCAST_IDLE;
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	ipoib_mcast_kick(ipd);
+}
+
+/**
+ * ipoib_mcast_broadcast_view() - how does the broadcast group stand?
+ * @ipd: interface
+ * @bcast: the answer; only @up says anything while the group does not work
+ */
+void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
+				struct ipoib_bcast *bcast)
+{
+	const struct ib_sa_mcmember_rec *rec = &ipd->mcast.link_rec;
+	const struct ipoib_mcast *group;
+
+	memset(bcast, 0, sizeof(*bcast));
+	spin_lock_bh(&ipd->mcast.lock);
+	group = ipd->mcast.broadcast;
+	bcast->up = group && ipoib_mcast_works(group->state) &&
+		    ipd->mcast.accepting;
+	if (bcast->up) {
+		bcast->mgid = rec->mgid;
+		bcast->qkey = be32_to_cpu(rec->qkey);
+		bcast->flow_label = be32_to_cpu(rec->flow_label);
+		bcast->mlid = be16_to_cpu(rec->mlid);
+		bcast->mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
+							rec->mtu);
+		bcast->rate = rec->rate;
+		bcast->sl = rec->sl;
+		bcast->traffic_class = rec->traffic_class;
+		bcast->hop_limit = rec->hop_limit;
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+/* ---- set-up ---- */
+
+/**
+ * ipoib_mcast_init() - make the table
+ * @ipd: interface
+ *
+ * Return: 0 or an errno.
+ */
+int ipoib_mcast_init(struct ipoib_dev *ipd)
+{
+	return rhashtable_init(&ipd->mcast.table, &ipoib_mcast_params);
+}
+
+/**
+ * ipoib_mcast_exit() - undo ipoib_mcast_init()
+ * @ipd: interface; unregistered, every group left
+ */
+void ipoib_mcast_exit(struct ipoib_dev *ipd)
+{
+	cancel_delayed_work_sync(&ipd->mcast.work);
+	rhashtable_destroy(&ipd->mcast.table);
+}
+
+/**
+ * ipoib_mcast_init_early() - make the parts that live as long as the interface
+ * @ipd: interface
+ */
+void ipoib_mcast_init_early(struct ipoib_dev *ipd)
+{
+	spin_lock_init(&ipd->mcast.lock);
+	INIT_LIST_HEAD(&ipd->mcast.groups);
+	INIT_DELAYED_WORK(&ipd->mcast.work, ipoib_mcast_work);
+}
