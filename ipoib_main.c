@@ -1,0 +1,1340 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Which interface is this, and in what state is it?
+ *
+ * Module, ib_client, netdev tables, the link's state machine, policy of address,
+ * P_Key, MTU and mode, and the interface's sysfs files. No packet comes by here,
+ * and no verb is called but what asks a port about itself.
+ *
+ * Stages: parameters, levels, link, identity, transport, jobs under RTNL, open
+ * and stop, netdev tables, mode and sysfs, interface set-up, events, client,
+ * notifier, module.
+ */
+#include <linux/ethtool.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/random.h>
+#include <linux/rtnetlink.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include <net/netdev_lock.h>
+#include <net/net_namespace.h>
+#include <net/pkt_sched.h>
+#include <net/rtnetlink.h>
+
+#include <rdma/ib_cache.h>
+#include <rdma/ib_verbs.h>
+
+#include "ipoib.h"
+
+#define CREATE_TRACE_POINTS
+#include "ipoib_trace.h"
+
+MODULE_DESCRIPTION("IP over InfiniBand");
+MODULE_LICENSE("Dual BSD/GPL");
+MODULE_ALIAS_RTNL_LINK("ipoib");
+
+/* a transmit queue that does not move for this long is stuck */
+#define IPOIB_WATCHDOG_MS	10000
+
+/* events handled in one go before others on the queue get their turn */
+#define IPOIB_LINK_ROUNDS	16
+
+/* wait before a restart that failed is tried again */
+#define IPOIB_RESTART_FIRST_MS	100
+#define IPOIB_RESTART_MOST_MS	10000
+
+struct ib_sa_client ipoib_sa_client;
+
+/* ---- parameters ---- */
+
+int ipoib_recv_queue_size = 256;
+module_param_named(recv_queue_size, ipoib_recv_queue_size, int, 0444);
+MODULE_PARM_DESC(recv_queue_size, "Entries of the receive ring, a power of two");
+
+int ipoib_send_queue_size = 128;
+module_param_named(send_queue_size, ipoib_send_queue_size, int, 0444);
+MODULE_PARM_DESC(send_queue_size,
+		 "Entries of each transmit ring, a power of two");
+
+#if IS_ENABLED(CONFIG_INFINIBAND_IPOIB_DEBUG)
+int ipoib_debug_level;
+module_param_named(debug_level, ipoib_debug_level, int, 0644);
+MODULE_PARM_DESC(debug_level, "Print debugging messages when above 0");
+
+int ipoib_mcast_debug_level;
+module_param_named(mcast_debug_level, ipoib_mcast_debug_level, int, 0644);
+MODULE_PARM_DESC(mcast_debug_level,
+		 "Print debugging messages about multicast when above 0");
+#endif
+
+static void ipoib_ring_param(const char *name, int *value, u32 least)
+{
+	u32 size = ipoib_ring_size(*value, least, IPOIB_RING_MOST);
+
+	if (size != *value)
+		pr_info("%s=%d becomes %u, a power of two from %u to %u\n",
+			name, *value, size, least, IPOIB_RING_MOST);
+	*value = size;
+}
+
+/* ---- levels ---- */
+
+/*
+ * A parent keeps the P_Key it came up with wherever it moves to in the table,
+ * and takes the first entry only when its own is gone. A child has one for life.
+ */
+static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
+	__must_hold(&ipd->link.lock)
+{
+	view->pkey = ipd->link.pkey;
+	if (view->pkey && !ib_find_pkey(ipd->ibdev, ipd->port, view->pkey,
+					&view->pkey_index))
+		return;
+
+	view->pkey_index = 0;
+	if (ipd->parent ||
+	    ipoib_port_pkey(ipd->ibdev, ipd->port, 0, &view->pkey))
+		view->pkey = 0;
+}
+
+static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
+	__must_hold(&ipd->link.lock)
+{
+	union ib_gid gid;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	memset(view, 0, sizeof(*view));
+	ipoib_pkey_find(ipd, view);
+	ipoib_mcast_broadcast_view(ipd, &view->bcast);
+	/* an HCA that does not answer has no port */
+	if (ipoib_port_view(ipd->ibdev, ipd->port, view))
+		view->port_active = false;
+	view->gid_valid = !ipoib_port_gid(ipd->ibdev, ipd->port, &gid) &&
+			  !memcmp(&gid, &ipd->link.gid, sizeof(gid));
+	view->ready = view->port_active && view->gid_valid &&
+		      !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+}
+
+/* ---- link ---- */
+
+static void ipoib_rtnl_job(struct ipoib_dev *ipd, enum ipoib_rtnl_job job)
+{
+	set_bit(job, &ipd->link.jobs);
+	mod_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work, 0);
+}
+
+/* The broadcast group's parameters are those of every packet from here on. */
+static void ipoib_link_adopt(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	const struct ipoib_bcast *bcast = &ipd->link.acted.bcast;
+
+	WRITE_ONCE(ipoib_rn(ipd)->mtu, ipoib_ud_mtu_bytes(bcast->mtu_bytes));
+	ipoib_dbg(ipd, "group MTU %u, MLID %#x, Q_Key %#x, SL %u, rate %u\n",
+		  bcast->mtu_bytes, bcast->mlid, bcast->qkey, bcast->sl,
+		  bcast->rate);
+}
+
+static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
+	__must_hold(&ipd->link.lock)
+{
+	switch (action) {
+	case IPOIB_ACT_CARRIER_OFF:
+		netif_carrier_off(ipd->netdev);
+		break;
+	case IPOIB_ACT_LEAVE:
+		ipoib_mcast_leave_all(ipd);
+		ipd->link.acted.bcast.up = false;
+		break;
+	case IPOIB_ACT_FORGET:
+		ipoib_resolve_forget(ipd);
+		break;
+	case IPOIB_ACT_RESTART:
+		ipd->link.acted.ready = false;
+		ipoib_rtnl_job(ipd, IPOIB_RTNL_RESTART);
+		break;
+	case IPOIB_ACT_READDRESS:
+		ipoib_rtnl_job(ipd, IPOIB_RTNL_READDRESS);
+		break;
+	case IPOIB_ACT_ACCEPT:
+		ipoib_resolve_accept(ipd);
+		break;
+	case IPOIB_ACT_JOIN:
+		/* otherwise RESUMED comes when it is */
+		if (ipd->link.acted.ready)
+			ipoib_mcast_join_broadcast(ipd);
+		break;
+	case IPOIB_ACT_RENEW:
+		ipoib_mcast_renew_all(ipd);
+		break;
+	case IPOIB_ACT_STALE:
+		ipoib_resolve_refresh(ipd, false);
+		break;
+	case IPOIB_ACT_REFRESH:
+		ipoib_resolve_refresh(ipd, true);
+		break;
+	case IPOIB_ACT_ADOPT:
+		ipoib_link_adopt(ipd);
+		break;
+	case IPOIB_ACT_SYNC:
+		ipoib_mcast_sync_later(ipd);
+		break;
+	case IPOIB_ACT_CARRIER_ON:
+		ipoib_rtnl_job(ipd, IPOIB_RTNL_CARRIER);
+		break;
+	default:
+		WARN_ON_ONCE(1);
+	}
+}
+
+/* The one place that assigns the link's state. */
+static void ipoib_link_set_state(struct ipoib_dev *ipd,
+				 enum ipoib_link_event event,
+				 enum ipoib_link_state state)
+	__must_hold(&ipd->link.lock)
+{
+	lockdep_assert_held(&ipd->link.lock);
+
+	trace_ipoib_link(ipd->netdev, event, ipd->link.state, state);
+	if (state == IPOIB_LINK_NO_PKEY && state != ipd->link.state)
+		netdev_info(ipd->netdev,
+			    "no carrier: P_Key %#06x is not in the table of port %u\n",
+			    ipd->link.pkey, ipd->port);
+	ipd->link.state = state;
+}
+
+static void ipoib_link_step(struct ipoib_dev *ipd, enum ipoib_link_event event,
+			    const struct ipoib_link_view *now)
+	__must_hold(&ipd->link.lock)
+{
+	const struct ipoib_link_cell *cell;
+	unsigned long actions;
+	unsigned int action;
+
+	cell = ipoib_link_next(ipd->link.state, event);
+	actions = cell->actions;
+	ipoib_link_ack(&ipd->link.acted, now, event);
+	ipoib_link_set_state(ipd, event, cell->next);
+	if (event == IPOIB_EV_STUCK && actions)
+		ipoib_ud_report(ipd);
+	for_each_set_bit(action, &actions, IPOIB_LINK_ACTIONS)
+		ipoib_link_do(ipd, action);
+}
+
+/* Looks once and acts on the most urgent difference; false when there is none. */
+static bool ipoib_link_turn(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_link_view now;
+	unsigned int event;
+	u32 events;
+
+	clear_bit(IPOIB_LINK_LOOK, &ipd->link.posted);
+	ipoib_link_read(ipd, &now);
+	if (!now.ready)
+		ipd->link.acted.ready = false;
+
+	events = ipoib_link_diff(&ipd->link.acted, &now);
+	events |= READ_ONCE(ipd->link.posted) & (BIT(IPOIB_LINK_EVENTS) - 1);
+	if (!events)
+		return false;
+
+	event = __ffs(events);
+	clear_bit(event, &ipd->link.posted);
+	ipoib_link_step(ipd, event, &now);
+	return true;
+}
+
+static void ipoib_link_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev, link.work);
+	unsigned int rounds = 0;
+
+	mutex_lock(&ipd->link.lock);
+	while (rounds < IPOIB_LINK_ROUNDS && ipoib_link_turn(ipd))
+		rounds++;
+	ipoib_ud_know_self(ipd, ipd->link.acted.lid);
+	mutex_unlock(&ipd->link.lock);
+
+	if (rounds == IPOIB_LINK_ROUNDS)
+		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+}
+
+/**
+ * ipoib_link_pkey() - the P_Key of an interface
+ * @ipd: interface
+ *
+ * Return: its full-member form; 0 when the port's table has never had one.
+ */
+u16 ipoib_link_pkey(struct ipoib_dev *ipd)
+{
+	u16 pkey;
+
+	mutex_lock(&ipd->link.lock);
+	pkey = ipd->link.pkey;
+	mutex_unlock(&ipd->link.lock);
+
+	return pkey;
+}
+
+/* ---- identity ---- */
+
+static void ipoib_identity_notify(struct ipoib_dev *ipd)
+{
+	if (ipd->netdev->reg_state == NETREG_REGISTERED)
+		call_netdevice_notifiers(NETDEV_CHANGEADDR, ipd->netdev);
+}
+
+/* RTNL; returns true when the address changed. */
+static bool ipoib_identity_take_gid(struct ipoib_dev *ipd)
+{
+	const unsigned int at = offsetof(struct ipoib_hwaddr, gid);
+	union ib_gid gid;
+	bool changed;
+
+	if (ipoib_port_gid(ipd->ibdev, ipd->port, &gid))
+		return false;
+
+	mutex_lock(&ipd->link.lock);
+	changed = memcmp(&gid, &ipd->link.gid, sizeof(gid));
+	ipd->link.gid = gid;
+	mutex_unlock(&ipd->link.lock);
+	if (changed)
+		dev_addr_mod(ipd->netdev, at, gid.raw, sizeof(gid.raw));
+
+	return changed;
+}
+
+/*
+ * RTNL. The stack reads the P_Key from the broadcast address, so it is put
+ * there, and the link takes over the rest from there.
+ */
+static void ipoib_identity_take_broadcast(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_hwaddr ha;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	memcpy(&ha, ipd->netdev->broadcast, sizeof(ha));
+	ipoib_hwaddr_mgid(&ha)->pkey = cpu_to_be16(ipd->link.pkey);
+	memcpy(ipd->netdev->broadcast, &ha, sizeof(ha));
+	ipd->link.broadcast = ipoib_hwaddr_gid(&ha);
+}
+
+/* RTNL; returns true when the broadcast address changed. */
+static bool ipoib_identity_take_pkey(struct ipoib_dev *ipd)
+{
+	struct ipoib_link_view view;
+	bool changed;
+
+	mutex_lock(&ipd->link.lock);
+	ipoib_pkey_find(ipd, &view);
+	changed = view.pkey && view.pkey != ipd->link.pkey;
+	if (changed && ipd->link.pkey)
+		netdev_info(ipd->netdev, "P_Key changes from %#06x to %#06x\n",
+			    ipd->link.pkey, view.pkey);
+	if (changed)
+		ipd->link.pkey = view.pkey;
+	ipoib_identity_take_broadcast(ipd);
+	mutex_unlock(&ipd->link.lock);
+
+	return changed;
+}
+
+/* RTNL. Address and broadcast address as port and P_Key table have them now. */
+static void ipoib_identity_take(struct ipoib_dev *ipd)
+{
+	bool changed = ipoib_identity_take_gid(ipd);
+
+	changed |= ipoib_identity_take_pkey(ipd);
+	if (changed)
+		ipoib_identity_notify(ipd);
+}
+
+/* ---- transport ---- */
+
+/* RTNL; -ENOENT when the P_Key is not in the port's table. */
+static int ipoib_transport_open(struct ipoib_dev *ipd)
+{
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+	u16 pkey = ipoib_link_pkey(ipd);
+	u16 index;
+	int err;
+
+	if (!pkey)
+		return -ENOENT;
+	err = ib_find_pkey(ipd->ibdev, ipd->port, pkey, &index);
+	if (err)
+		return err;
+	if (rn->set_id)
+		rn->set_id(ipd->netdev, index);
+
+	err = ipd->lower->ndo_open(ipd->netdev);
+	if (err)
+		return err;
+
+	ipd->lower_open = true;
+	return 0;
+}
+
+/* RTNL. */
+static void ipoib_transport_close(struct ipoib_dev *ipd)
+{
+	if (!ipd->lower_open)
+		return;
+
+	ipd->lower->ndo_stop(ipd->netdev);
+	ipd->lower_open = false;
+}
+
+/* ---- jobs under RTNL ---- */
+
+static bool ipoib_link_is(struct ipoib_dev *ipd, enum ipoib_link_state state)
+{
+	bool is;
+
+	mutex_lock(&ipd->link.lock);
+	is = ipd->link.state == state;
+	mutex_unlock(&ipd->link.lock);
+
+	return is;
+}
+
+static void ipoib_restart_later(struct ipoib_dev *ipd, int err)
+{
+	u32 wait_ms;
+
+	ipoib_warn(ipd, "cannot start the transport: %pe\n", ERR_PTR(err));
+	mutex_lock(&ipd->link.lock);
+	wait_ms = ipoib_backoff_ms(++ipd->link.restart_failures,
+				   IPOIB_RESTART_FIRST_MS,
+				   IPOIB_RESTART_MOST_MS, get_random_u32());
+	mutex_unlock(&ipd->link.lock);
+	queue_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work,
+			   msecs_to_jiffies(wait_ms));
+}
+
+/* The link may have gone down, or away, while this waited for RTNL. */
+static void ipoib_restart(struct ipoib_dev *ipd)
+{
+	int err = 0;
+
+	if (ipoib_link_is(ipd, IPOIB_LINK_JOINING)) {
+		ipoib_transport_close(ipd);
+		ipoib_identity_take(ipd);
+		err = ipoib_transport_open(ipd);
+	}
+	/* without its P_Key the link finds out for itself where it is */
+	if (err && err != -ENOENT) {
+		ipoib_restart_later(ipd, err);
+		return;
+	}
+
+	mutex_lock(&ipd->link.lock);
+	ipd->link.restart_failures = 0;
+	clear_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	mutex_unlock(&ipd->link.lock);
+	if (netif_running(ipd->netdev))
+		netif_tx_wake_all_queues(ipd->netdev);
+}
+
+/*
+ * The user's MTU stays in force as far as the group allows; one that was the
+ * group's follows it.
+ */
+static void ipoib_mtu_follow(struct ipoib_dev *ipd, unsigned int group_mtu)
+{
+	unsigned int admin_mtu = ipd->admin_mtu;
+
+	if (admin_mtu == ipd->group_mtu)
+		admin_mtu = group_mtu;
+	ipd->group_mtu = group_mtu;
+	netif_set_mtu(ipd->netdev, min(admin_mtu, group_mtu));
+	ipd->admin_mtu = admin_mtu;
+}
+
+static void ipoib_carrier(struct ipoib_dev *ipd)
+{
+	unsigned int mtu_bytes = 0;
+
+	mutex_lock(&ipd->link.lock);
+	if (ipd->link.state == IPOIB_LINK_ACTIVE)
+		mtu_bytes = ipoib_ud_mtu_bytes(ipd->link.acted.bcast.mtu_bytes);
+	mutex_unlock(&ipd->link.lock);
+	if (!mtu_bytes)
+		return;
+
+	/* calls back into our ndo and the stack's notifiers: no lock held */
+	ipoib_mtu_follow(ipd, mtu_bytes);
+
+	mutex_lock(&ipd->link.lock);
+	if (ipd->link.state == IPOIB_LINK_ACTIVE)
+		netif_carrier_on(ipd->netdev);
+	mutex_unlock(&ipd->link.lock);
+}
+
+static void ipoib_rtnl_jobs(struct ipoib_dev *ipd)
+{
+	ASSERT_RTNL();
+
+	if (ipd->netdev->reg_state != NETREG_REGISTERED)
+		return;
+	if (test_and_clear_bit(IPOIB_RTNL_READDRESS, &ipd->link.jobs))
+		ipoib_identity_take(ipd);
+	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
+		ipoib_restart(ipd);
+	if (test_and_clear_bit(IPOIB_RTNL_CARRIER, &ipd->link.jobs))
+		ipoib_carrier(ipd);
+}
+
+/* On hca->rtnl_wq; cancelled before the interface is unregistered. */
+static void ipoib_rtnl_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     link.rtnl_work.work);
+	struct net_device *dev = ipd->netdev;
+
+	/* what the HCA takes to give its buffers back is not RTNL's business */
+	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs) &&
+	    ipoib_link_is(ipd, IPOIB_LINK_JOINING)) {
+		netif_tx_disable(dev);
+		ipoib_ud_quiesce(ipd);
+	}
+
+	rtnl_lock();
+	netdev_lock_ops(dev);
+	ipoib_rtnl_jobs(ipd);
+	netdev_unlock_ops(dev);
+	rtnl_unlock();
+
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+}
+
+/* ---- open and stop ---- */
+
+static int ipoib_open(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	enum ipoib_link_event event = IPOIB_EV_ADMIN_UP;
+	struct ipoib_link_view now;
+	int err;
+
+	if (ipoib_link_is(ipd, IPOIB_LINK_DEAD))
+		return -ENODEV;
+
+	netif_carrier_off(dev);
+	ipoib_identity_take(ipd);
+	err = ipoib_transport_open(ipd);
+	/* a P_Key that is not there yet may come: up, but no carrier */
+	if (err && err != -ENOENT)
+		return err;
+	if (err)
+		event = IPOIB_EV_ADMIN_UP_NO_PKEY;
+
+	mutex_lock(&ipd->link.lock);
+	clear_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	ipoib_link_read(ipd, &now);
+	if (err)
+		now.pkey = 0;
+	ipd->link.acted = now;
+	ipoib_ud_know_self(ipd, now.lid);
+	ipoib_link_step(ipd, event, &now);
+	mutex_unlock(&ipd->link.lock);
+
+	netif_tx_start_all_queues(dev);
+	/* what changed between the lookup and the read shows as a difference */
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	return 0;
+}
+
+static int ipoib_stop(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_link_view now;
+
+	netif_tx_stop_all_queues(dev);
+	mutex_lock(&ipd->link.lock);
+	ipoib_link_read(ipd, &now);
+	ipoib_link_step(ipd, IPOIB_EV_ADMIN_DOWN, &now);
+	mutex_unlock(&ipd->link.lock);
+
+	/* no work of this queue takes RTNL */
+	flush_workqueue(ipd->wq);
+	ipoib_transport_close(ipd);
+	return 0;
+}
+
+/* ---- netdev tables ---- */
+
+static int ipoib_init_identity(struct ipoib_dev *ipd)
+{
+	union ib_gid gid;
+	int err;
+
+	/* no GID, no address: the port is not what it says it is */
+	err = rdma_query_gid(ipd->ibdev, ipd->port, 0, &gid);
+	if (err)
+		return err;
+
+	dev_addr_mod(ipd->netdev, offsetof(struct ipoib_hwaddr, gid), gid.raw,
+		     sizeof(gid.raw));
+	mutex_lock(&ipd->link.lock);
+	ipd->link.gid = gid;
+	mutex_unlock(&ipd->link.lock);
+	ipoib_identity_take_pkey(ipd);
+	return 0;
+}
+
+static int ipoib_init_tables(struct ipoib_dev *ipd)
+{
+	int err;
+
+	ipd->wq = alloc_ordered_workqueue("ipoib_%s", WQ_MEM_RECLAIM,
+					  ipd->netdev->name);
+	if (!ipd->wq)
+		return -ENOMEM;
+
+	err = ipoib_resolve_init(ipd);
+	if (err)
+		goto err_destroy_wq;
+
+	err = ipoib_mcast_init(ipd);
+	if (err)
+		goto err_exit_resolve;
+
+	return 0;
+
+err_exit_resolve:
+	ipoib_resolve_exit(ipd);
+err_destroy_wq:
+	destroy_workqueue(ipd->wq);
+	return err;
+}
+
+/* The transport must be gone: address handles may be destroyed only then. */
+static void ipoib_exit_tables(struct ipoib_dev *ipd)
+{
+	ipoib_mcast_exit(ipd);
+	ipoib_resolve_exit(ipd);
+	cancel_work_sync(&ipd->link.work);
+	destroy_workqueue(ipd->wq);
+}
+
+static int ipoib_init(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	ipd->pd = ib_alloc_pd(ipd->ibdev, 0);
+	if (IS_ERR(ipd->pd))
+		return PTR_ERR(ipd->pd);
+
+	err = ipoib_init_tables(ipd);
+	if (err)
+		goto err_dealloc_pd;
+
+	err = ipoib_init_identity(ipd);
+	if (err)
+		goto err_exit_tables;
+
+	err = ipd->lower->ndo_init(dev);
+	if (err)
+		goto err_exit_tables;
+
+	return 0;
+
+err_exit_tables:
+	ipoib_exit_tables(ipd);
+err_dealloc_pd:
+	ib_dealloc_pd(ipd->pd);
+	return err;
+}
+
+static void ipoib_uninit(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	ipd->lower->ndo_uninit(dev);
+	ipoib_exit_tables(ipd);
+	ib_dealloc_pd(ipd->pd);
+}
+
+static int ipoib_set_rx_mode(struct net_device *dev,
+			     struct netdev_hw_addr_list *uc,
+			     struct netdev_hw_addr_list *mc)
+{
+	/* the work reads the list itself: it also has to when nothing calls here */
+	ipoib_mcast_sync_later(ipoib_from_netdev(dev));
+	return 0;
+}
+
+/* An accelerated driver re-creates its rings for this: no carrier meanwhile. */
+static int ipoib_lower_change_mtu(struct ipoib_dev *ipd, int mtu_bytes)
+{
+	bool carrier = netif_carrier_ok(ipd->netdev);
+	int err;
+
+	netif_carrier_off(ipd->netdev);
+	err = ipd->lower->ndo_change_mtu(ipd->netdev, mtu_bytes);
+	if (carrier)
+		netif_carrier_on(ipd->netdev);
+
+	return err;
+}
+
+/*
+ * What does not fit the group is taken down to it without an error: network
+ * scripts set 4092 without looking.
+ */
+static int ipoib_change_mtu(struct net_device *dev, int new_mtu)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int mtu_bytes = new_mtu;
+
+	if (new_mtu < IPOIB_MIN_MTU_BYTES ||
+	    new_mtu > ipoib_ud_mtu_bytes(ipd->max_ib_mtu))
+		return -EINVAL;
+
+	if (ipd->group_mtu)
+		mtu_bytes = min_t(int, new_mtu, ipd->group_mtu);
+	if (mtu_bytes != new_mtu)
+		netdev_info(dev, "MTU %d is more than the broadcast group's %d\n",
+			    new_mtu, mtu_bytes);
+
+	ipd->admin_mtu = new_mtu;
+	if (ipd->lower->ndo_change_mtu)
+		return ipoib_lower_change_mtu(ipd, mtu_bytes);
+
+	WRITE_ONCE(dev->mtu, mtu_bytes);
+	return 0;
+}
+
+static void ipoib_tx_timeout(struct net_device *dev, unsigned int queue)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+
+	if (rn->tx_timeout) {
+		rn->tx_timeout(dev, queue);
+		return;
+	}
+
+	netdev_warn(dev, "transmit queue %u is stuck\n", queue);
+	ipoib_link_post(ipd, IPOIB_EV_STUCK);
+}
+
+static int ipoib_get_iflink(const struct net_device *dev)
+{
+	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	/* the core asks while the interface is still being made */
+	if (!ipd || !ipd->parent)
+		return READ_ONCE(dev->ifindex);
+
+	return READ_ONCE(ipd->parent->netdev->ifindex);
+}
+
+static void ipoib_get_stats64(struct net_device *dev,
+			      struct rtnl_link_stats64 *stats)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	if (ipd->lower->ndo_get_stats64)
+		ipd->lower->ndo_get_stats64(dev, stats);
+	else if (dev->tstats)
+		dev_get_tstats64(dev, stats);
+
+	ipoib_ud_stats(ipd, stats);
+}
+
+static int ipoib_eth_ioctl(struct net_device *dev, struct ifreq *ifr, int cmd)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	if (!ipd->lower->ndo_eth_ioctl)
+		return -EOPNOTSUPP;
+
+	return ipd->lower->ndo_eth_ioctl(dev, ifr, cmd);
+}
+
+static const struct net_device_ops ipoib_netdev_ops = {
+	.ndo_init = ipoib_init,
+	.ndo_uninit = ipoib_uninit,
+	.ndo_open = ipoib_open,
+	.ndo_stop = ipoib_stop,
+	.ndo_start_xmit = ipoib_start_xmit,
+	.ndo_select_queue = ipoib_select_queue,
+	.ndo_set_rx_mode_async = ipoib_set_rx_mode,
+	.ndo_change_mtu = ipoib_change_mtu,
+	.ndo_tx_timeout = ipoib_tx_timeout,
+	.ndo_get_iflink = ipoib_get_iflink,
+	.ndo_get_stats64 = ipoib_get_stats64,
+	.ndo_eth_ioctl = ipoib_eth_ioctl,
+};
+
+static bool ipoib_netdev_is_ours(const struct net_device *dev)
+{
+	return dev->netdev_ops == &ipoib_netdev_ops;
+}
+
+/* ---- mode and sysfs ---- */
+
+/**
+ * ipoib_mode_set() - choose between datagrams and connections
+ * @ipd: interface
+ * @connected: connections
+ * @extack: gets the reason of a refusal; may be NULL
+ *
+ * Return: 0, or -EINVAL: nothing here makes connections, and the address says so.
+ */
+int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
+		   struct netlink_ext_ack *extack)
+{
+	if (!connected)
+		return 0;
+
+	NL_SET_ERR_MSG_MOD(extack, "This interface does not offer connected mode");
+	return -EINVAL;
+}
+
+/**
+ * ipoib_umcast_set() - leave user space's multicast groups to it, or not
+ * @ipd: interface
+ * @umcast: leave them
+ */
+void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast)
+{
+	if (umcast && !ipd->umcast)
+		netdev_info(ipd->netdev,
+			    "groups that user space joined are left to it\n");
+	WRITE_ONCE(ipd->umcast, umcast);
+}
+
+/*
+ * A sysfs file of an interface must not wait for RTNL: unregistering holds that
+ * and waits for the file. Returns 0 with RTNL held.
+ */
+static int ipoib_sysfs_lock(struct net_device *dev)
+{
+	if (!rtnl_trylock())
+		return restart_syscall();
+	if (dev->reg_state != NETREG_REGISTERED) {
+		rtnl_unlock();
+		return -EPERM;
+	}
+
+	return 0;
+}
+
+static ssize_t mode_show(struct device *d, struct device_attribute *attr,
+			 char *buf)
+{
+	return sysfs_emit(buf, "datagram\n");
+}
+
+static ssize_t mode_store(struct device *d, struct device_attribute *attr,
+			  const char *buf, size_t count)
+{
+	struct net_device *dev = to_net_dev(d);
+	bool connected = sysfs_streq(buf, "connected");
+	int err;
+
+	if (!connected && !sysfs_streq(buf, "datagram"))
+		return -EINVAL;
+
+	err = ipoib_sysfs_lock(dev);
+	if (err)
+		return err;
+	err = ipoib_mode_set(ipoib_from_netdev(dev), connected, NULL);
+	rtnl_unlock();
+
+	return err ?: count;
+}
+static DEVICE_ATTR_RW(mode);
+
+static ssize_t pkey_show(struct device *d, struct device_attribute *attr,
+			 char *buf)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(to_net_dev(d));
+
+	return sysfs_emit(buf, "0x%04x\n", ipoib_link_pkey(ipd));
+}
+static DEVICE_ATTR_RO(pkey);
+
+static ssize_t umcast_show(struct device *d, struct device_attribute *attr,
+			   char *buf)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(to_net_dev(d));
+
+	return sysfs_emit(buf, "%d\n", READ_ONCE(ipd->umcast));
+}
+
+static ssize_t umcast_store(struct device *d, struct device_attribute *attr,
+			    const char *buf, size_t count)
+{
+	struct net_device *dev = to_net_dev(d);
+	unsigned long value;
+	int err;
+
+	err = kstrtoul(buf, 0, &value);
+	if (err)
+		return err;
+	err = ipoib_sysfs_lock(dev);
+	if (err)
+		return err;
+	ipoib_umcast_set(ipoib_from_netdev(dev), value);
+	rtnl_unlock();
+
+	return count;
+}
+static DEVICE_ATTR_RW(umcast);
+
+static struct attribute *ipoib_attrs[] = {
+	&dev_attr_mode.attr,
+	&dev_attr_pkey.attr,
+	&dev_attr_umcast.attr,
+	NULL,
+};
+
+static const struct attribute_group ipoib_attr_group = {
+	.attrs = ipoib_attrs,
+};
+
+/* ---- interface set-up ---- */
+
+/*
+ * What every interface of ours has, whoever allocates it. The lower table is a
+ * complete one: an accelerated driver replaces it, but may call into it.
+ */
+static void ipoib_setup(struct net_device *dev)
+{
+	struct ipoib_hwaddr broadcast;
+
+	dev->netdev_ops = &ipoib_ud_netdev_ops;
+	dev->ethtool_ops = &ipoib_ethtool_ops;
+	dev->header_ops = &ipoib_header_ops;
+	dev->type = ARPHRD_INFINIBAND;
+	dev->addr_len = INFINIBAND_ALEN;
+	dev->hard_header_len = IPOIB_HARD_LEN;
+	dev->min_mtu = IPOIB_MIN_MTU_BYTES;
+	dev->max_mtu = IPOIB_CM_MTU_BYTES;
+	dev->tx_queue_len = DEFAULT_TX_QUEUE_LEN;
+	dev->watchdog_timeo = msecs_to_jiffies(IPOIB_WATCHDOG_MS);
+	dev->flags |= IFF_BROADCAST | IFF_MULTICAST;
+	/* netpoll calls with interrupts off, where our locks do not reach */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
+	dev->features |= NETIF_F_HIGHDMA | NETIF_F_VLAN_CHALLENGED;
+	/* path MTU updates go through the dst */
+	netif_keep_dst(dev);
+
+	ipoib_hwaddr_broadcast(&broadcast, IPOIB_SCOPE_LINK_LOCAL, 0);
+	memcpy(dev->broadcast, &broadcast, sizeof(broadcast));
+}
+
+static void ipoib_free(struct net_device *dev)
+{
+	struct rdma_netdev *rn = netdev_priv(dev);
+	struct ipoib_dev *ipd = rn->clnt_priv;
+
+	/* a registration that fails may or may not have called this */
+	if (!ipd)
+		return;
+
+	if (ipd->lower_destructor)
+		ipd->lower_destructor(dev);
+	rn->clnt_priv = NULL;
+	mutex_destroy(&ipd->link.lock);
+	mutex_destroy(&ipd->children.lock);
+	kfree(ipd);
+}
+
+static struct net_device *ipoib_alloc_netdev(struct ib_device *ibdev, u32 port)
+{
+	struct net_device *dev;
+	unsigned int queues;
+
+	dev = rdma_alloc_netdev(ibdev, port, RDMA_NETDEV_IPOIB, "ib%d",
+				NET_NAME_UNKNOWN, ipoib_setup);
+	if (!IS_ERR(dev) || PTR_ERR(dev) != -EOPNOTSUPP)
+		return dev;
+
+	queues = ipoib_ud_default_queues(ibdev);
+	dev = alloc_netdev_mqs(sizeof(struct rdma_netdev), "ib%d",
+			       NET_NAME_UNKNOWN, ipoib_setup, queues, 1);
+	return dev ?: ERR_PTR(-ENOMEM);
+}
+
+static int ipoib_plug_transport(struct net_device *dev, struct ib_device *ibdev,
+				u32 port)
+{
+	int err;
+
+	err = rdma_init_netdev(ibdev, port, RDMA_NETDEV_IPOIB, "ib%d",
+			       NET_NAME_UNKNOWN, ipoib_setup, dev);
+	if (err != -EOPNOTSUPP)
+		return err;
+
+	ipoib_ud_setup(dev, ibdev, port);
+	return 0;
+}
+
+static void ipoib_set_features(struct net_device *dev,
+			       const struct ib_device *ibdev)
+{
+	if (!(ibdev->attrs.device_cap_flags & IB_DEVICE_UD_IP_CSUM))
+		return;
+
+	dev->hw_features |= NETIF_F_IP_CSUM | NETIF_F_RXCSUM;
+	dev->features |= dev->hw_features;
+}
+
+static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
+{
+	struct ipoib_dev *ipd;
+
+	ipd = kzalloc_obj(*ipd, GFP_KERNEL);
+	if (!ipd)
+		return NULL;
+
+	ipd->hca = hca;
+	ipd->ibdev = hca->ibdev;
+	ipd->port = port;
+	mutex_init(&ipd->link.lock);
+	INIT_WORK(&ipd->link.work, ipoib_link_work);
+	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
+	mutex_init(&ipd->children.lock);
+	INIT_LIST_HEAD(&ipd->children.list);
+	ipoib_ud_init_early(ipd);
+	ipoib_mcast_init_early(ipd);
+	return ipd;
+}
+
+/* From here on ipoib_free() has all there is to free. */
+static void ipoib_tie(struct ipoib_dev *ipd, struct net_device *dev)
+{
+	struct rdma_netdev *rn = netdev_priv(dev);
+
+	ipd->netdev = dev;
+	ipd->lower = dev->netdev_ops;
+	ipd->lower_destructor = dev->priv_destructor;
+	rn->clnt_priv = ipd;
+	dev->netdev_ops = &ipoib_netdev_ops;
+	dev->rtnl_link_ops = &ipoib_link_ops;
+	dev->priv_destructor = ipoib_free;
+	dev->needs_free_netdev = true;
+}
+
+static int ipoib_dress_parent(struct ipoib_dev *ipd)
+{
+	struct net_device *dev = ipd->netdev;
+	int err;
+
+	err = ipoib_port_max_mtu(ipd->ibdev, ipd->port, &ipd->max_ib_mtu);
+	if (err)
+		return err;
+
+	ipd->admin_mtu = ipoib_ud_mtu_bytes(ipd->max_ib_mtu);
+	dev->mtu = ipd->admin_mtu;
+	ipoib_rn(ipd)->mtu = dev->mtu;
+	dev->dev_port = ipd->port - 1;
+	/* the older name of the same thing; what reads it expects it to stay */
+	dev->dev_id = ipd->port - 1;
+	dev->sysfs_groups[0] = &ipoib_attr_group;
+	dev_net_set(dev, rdma_dev_net(ipd->ibdev));
+	SET_NETDEV_DEV(dev, ipd->ibdev->dev.parent);
+	ipoib_set_features(dev, ipd->ibdev);
+	netif_carrier_off(dev);
+	return 0;
+}
+
+static struct net_device *ipoib_make_netdev(struct ipoib_hca *hca, u32 port)
+{
+	struct net_device *dev;
+	struct ipoib_dev *ipd;
+	int err = -ENOMEM;
+
+	dev = ipoib_alloc_netdev(hca->ibdev, port);
+	if (IS_ERR(dev))
+		return dev;
+
+	err = ipoib_plug_transport(dev, hca->ibdev, port);
+	if (err)
+		goto err_free_netdev;
+
+	err = -ENOMEM;
+	ipd = ipoib_create_dev(hca, port);
+	if (!ipd)
+		goto err_free_netdev;
+
+	ipoib_tie(ipd, dev);
+	err = ipoib_dress_parent(ipd);
+	if (err)
+		goto err_free_dev;
+
+	return dev;
+
+err_free_dev:
+	ipoib_free(dev);
+err_free_netdev:
+	free_netdev(dev);
+	return ERR_PTR(err);
+}
+
+/* ---- events ---- */
+
+static void ipoib_event_post(struct ipoib_dev *ipd, enum ib_event_type type)
+{
+	switch (type) {
+	case IB_EVENT_CLIENT_REREGISTER:
+		ipoib_link_post(ipd, IPOIB_EV_REREGISTER);
+		break;
+	case IB_EVENT_SM_CHANGE:
+		/* memberships are good: a second join would be answered locally */
+		ipoib_resolve_refresh(ipd, false);
+		break;
+	case IB_EVENT_PORT_ACTIVE:
+	case IB_EVENT_PORT_ERR:
+	case IB_EVENT_LID_CHANGE:
+	case IB_EVENT_PKEY_CHANGE:
+	case IB_EVENT_GID_CHANGE:
+		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Process context; children have no handler of their own. */
+static void ipoib_event(struct ib_event_handler *handler,
+			struct ib_event *event)
+{
+	struct ipoib_dev *ipd = container_of(handler, struct ipoib_dev,
+					     event_handler);
+	struct ipoib_dev *child;
+
+	if (event->element.port_num != ipd->port)
+		return;
+
+	ipoib_dbg(ipd, "event: %s\n", ib_event_msg(event->event));
+	mutex_lock(&ipd->children.lock);
+	list_for_each_entry(child, &ipd->children.list, sibling)
+		ipoib_event_post(child, event->event);
+	mutex_unlock(&ipd->children.lock);
+	ipoib_event_post(ipd, event->event);
+}
+
+/* ---- client ---- */
+
+static int ipoib_add_port(struct ipoib_hca *hca, u32 port)
+{
+	struct net_device *dev;
+	struct ipoib_dev *ipd;
+	int err;
+
+	dev = ipoib_make_netdev(hca, port);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+
+	ipd = ipoib_from_netdev(dev);
+	err = register_netdev(dev);
+	if (err) {
+		ipoib_free(dev);
+		free_netdev(dev);
+		return err;
+	}
+
+	INIT_IB_EVENT_HANDLER(&ipd->event_handler, hca->ibdev, ipoib_event);
+	ib_register_event_handler(&ipd->event_handler);
+	list_add_tail(&ipd->sibling, &hca->parents);
+	/* for what happened between init and the handler */
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	return 0;
+}
+
+/*
+ * With the link DEAD nothing new is started for it, so what is cancelled or
+ * flushed after that stays so.
+ */
+static void ipoib_remove_parent(struct ipoib_dev *ipd)
+{
+	struct ipoib_link_view now;
+
+	ib_unregister_event_handler(&ipd->event_handler);
+	mutex_lock(&ipd->link.lock);
+	ipoib_link_read(ipd, &now);
+	ipoib_link_step(ipd, IPOIB_EV_REMOVE, &now);
+	mutex_unlock(&ipd->link.lock);
+	cancel_delayed_work_sync(&ipd->link.rtnl_work);
+
+	list_del(&ipd->sibling);
+	unregister_netdev(ipd->netdev);
+}
+
+static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
+{
+	struct ipoib_hca *hca;
+
+	hca = kzalloc_obj(*hca, GFP_KERNEL);
+	if (!hca)
+		return NULL;
+
+	hca->ibdev = ibdev;
+	INIT_LIST_HEAD(&hca->parents);
+	hca->rtnl_wq = alloc_ordered_workqueue("ipoib_rtnl_%s", 0,
+					       dev_name(&ibdev->dev));
+	if (!hca->rtnl_wq) {
+		kfree(hca);
+		return NULL;
+	}
+
+	return hca;
+}
+
+static void ipoib_destroy_hca(struct ipoib_hca *hca)
+{
+	destroy_workqueue(hca->rtnl_wq);
+	kfree(hca);
+}
+
+static void ipoib_add_ports(struct ipoib_hca *hca)
+{
+	struct ib_device *ibdev = hca->ibdev;
+	unsigned int port;
+	int err;
+
+	rdma_for_each_port(ibdev, port) {
+		if (!rdma_protocol_ib(ibdev, port)) {
+			dev_info(&ibdev->dev,
+				 "port %u has no InfiniBand link: no IPoIB interface\n",
+				 port);
+			continue;
+		}
+		err = ipoib_add_port(hca, port);
+		if (err)
+			dev_warn(&ibdev->dev,
+				 "no IPoIB interface for port %u: %pe\n", port,
+				 ERR_PTR(err));
+	}
+}
+
+static struct ib_client ipoib_client;
+
+static int ipoib_add_one(struct ib_device *ibdev)
+{
+	struct ipoib_hca *hca;
+
+	hca = ipoib_create_hca(ibdev);
+	if (!hca)
+		return -ENOMEM;
+
+	ipoib_add_ports(hca);
+	if (list_empty(&hca->parents)) {
+		ipoib_destroy_hca(hca);
+		return -EOPNOTSUPP;
+	}
+
+	ib_set_client_data(ibdev, &ipoib_client, hca);
+	return 0;
+}
+
+static void ipoib_remove_one(struct ib_device *ibdev, void *client_data)
+{
+	struct ipoib_hca *hca = client_data;
+	struct ipoib_dev *ipd, *next;
+
+	list_for_each_entry_safe(ipd, next, &hca->parents, sibling)
+		ipoib_remove_parent(ipd);
+	ipoib_destroy_hca(hca);
+}
+
+static struct ib_client ipoib_client = {
+	.name = "ipoib",
+	.add = ipoib_add_one,
+	.remove = ipoib_remove_one,
+};
+
+/* ---- notifier ---- */
+
+/* RTNL. `ip link set broadcast` reaches a driver in no other way. */
+static void ipoib_broadcast_changed(struct ipoib_dev *ipd)
+{
+	union ib_gid old;
+	bool changed;
+
+	mutex_lock(&ipd->link.lock);
+	old = ipd->link.broadcast;
+	ipoib_identity_take_broadcast(ipd);
+	changed = memcmp(&old, &ipd->link.broadcast, sizeof(old));
+	mutex_unlock(&ipd->link.lock);
+
+	/* the membership in force is that of another group now */
+	if (changed)
+		ipoib_link_post(ipd, IPOIB_EV_JOIN_LOST);
+}
+
+static int ipoib_netdev_event(struct notifier_block *nb, unsigned long event,
+			      void *ptr)
+{
+	struct net_device *dev = netdev_notifier_info_to_dev(ptr);
+
+	if (event == NETDEV_CHANGEADDR && ipoib_netdev_is_ours(dev))
+		ipoib_broadcast_changed(ipoib_from_netdev(dev));
+
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block ipoib_netdev_notifier = {
+	.notifier_call = ipoib_netdev_event,
+};
+
+/* ---- module ---- */
+
+static int __init ipoib_module_init(void)
+{
+	int err;
+
+	ipoib_ring_param("recv_queue_size", &ipoib_recv_queue_size,
+			 IPOIB_RX_RING_LEAST);
+	ipoib_ring_param("send_queue_size", &ipoib_send_queue_size,
+			 IPOIB_TX_RING_LEAST);
+
+	ib_sa_register_client(&ipoib_sa_client);
+	err = rtnl_link_register(&ipoib_link_ops);
+	if (err)
+		goto err_unregister_sa;
+
+	err = register_netdevice_notifier(&ipoib_netdev_notifier);
+	if (err)
+		goto err_unregister_link;
+
+	err = ib_register_client(&ipoib_client);
+	if (err)
+		goto err_unregister_notifier;
+
+	return 0;
+
+err_unregister_notifier:
+	unregister_netdevice_notifier(&ipoib_netdev_notifier);
+err_unregister_link:
+	rtnl_link_unregister(&ipoib_link_ops);
+err_unregister_sa:
+	ib_sa_unregister_client(&ipoib_sa_client);
+	return err;
+}
+
+static void __exit ipoib_module_exit(void)
+{
+	ib_unregister_client(&ipoib_client);
+	unregister_netdevice_notifier(&ipoib_netdev_notifier);
+	rtnl_link_unregister(&ipoib_link_ops);
+	/* waits for the last query's callback to return */
+	ib_sa_unregister_client(&ipoib_sa_client);
+	rcu_barrier();
+}
+
+module_init(ipoib_module_init);
+module_exit(ipoib_module_exit);
