@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+#
+# Two makefiles in one. Called by Kbuild it is the driver's, in a kernel tree's
+# drivers/infiniband/ulp/ipoib as out of tree. Called by a user it builds the
+# module for the running kernel, installs it, and starts the tests.
+
+ifneq ($(KERNELRELEASE),)
+
+# ---- Kbuild ----
+
+ifneq ($(KBUILD_EXTMOD),)
+obj-m += ib_ipoib.o
+else
+obj-$(CONFIG_INFINIBAND_IPOIB) += ib_ipoib.o
+endif
+
+ib_ipoib-y := ipoib_main.o
+ib_ipoib-y += ipoib_ib.o
+ib_ipoib-y += ipoib_multicast.o
+ib_ipoib-y += ipoib_verbs.o
+ib_ipoib-y += ipoib_ethtool.o
+ib_ipoib-y += ipoib_netlink.o
+
+# define_trace.h includes ipoib_trace.h once more, by name
+CFLAGS_ipoib_main.o := -I$(src)
+
+# compat/ is not part of an in-tree copy
+include $(wildcard $(src)/compat/Kbuild.include)
+
+else
+
+# ---- user ----
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+MODULE_DIR ?= updates
+
+.PHONY: all modules install clean demo check help
+
+all: modules
+
+modules:
+	@test -e $(KDIR)/Makefile || { \
+		echo "No kernel headers in $(KDIR)." >&2; \
+		echo "Install linux-headers-$$(uname -r), or name others: make KDIR=..." >&2; \
+		exit 2; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+install: modules
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=$(MODULE_DIR) modules_install
+	depmod -a $$($(MAKE) -s --no-print-directory -C $(KDIR) kernelrelease)
+
+clean:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
+
+demo:
+	@tests/vm/bootstrap.sh
+	@tests/demo
+
+check:
+	@tests/vm/bootstrap.sh
+	@tests/check $(if $(ONLY),-k "$(ONLY)")
+
+help:
+	@echo "make              build ib_ipoib.ko for the running kernel"
+	@echo "make KDIR=DIR     build it for the kernel whose headers are in DIR"
+	@echo "make install      build, and install under $(MODULE_DIR)/, before the kernel's own"
+	@echo "make clean        remove what was built here"
+	@echo "make demo         show the driver at work on a fabric in a virtual machine"
+	@echo "make check        run all tests; ONLY=expr picks some"
+
+endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * Which of the newest kernel's names does this one lack?
+ *
+ * Included before every file of an out-of-tree build; compat/Kbuild.include
+ * says what is missing. A callback whose prototype changed gets a thunk: a macro
+ * with the callback's own name and arguments, which therefore meets its
+ * definition, and puts a function of the older prototype beside it. Uses of the
+ * name without arguments, as in a table of callbacks, are that function.
+ */
+#ifndef IPOIB_COMPAT_H
+#define IPOIB_COMPAT_H
+
+#ifdef IPOIB_LACKS_GUARDED_BY
+#define __guarded_by(...)
+#endif
+
+#ifdef IPOIB_LACKS_KZALLOC_OBJ
+#define kzalloc_obj(obj, gfp)	((typeof(obj) *)kzalloc(sizeof(obj), gfp))
+#endif
+
+#ifdef IPOIB_LACKS_NETIF_SET_MTU
+/* there is no instance lock to hold or not */
+#define netif_set_mtu(dev, mtu)	dev_set_mtu(dev, mtu)
+#endif
+
+#ifdef IPOIB_LACKS_RDMA_DEV_NET
+#define rdma_dev_net(ibdev)	((void)(ibdev), &init_net)
+#endif
+
+#ifdef IPOIB_LACKS_IB_SPEED_XDR
+/* IBA volume 1, PortInfo: the bit after NDR's */
+#define IB_SPEED_XDR		BIT(8)
+#endif
+
+#ifdef IPOIB_LACKS_RX_MODE_ASYNC
+#define ndo_set_rx_mode_async	ndo_set_rx_mode
+#define ipoib_set_rx_mode(...)						\
+	ipoib_set_rx_mode_lists(__VA_ARGS__);				\
+static void ipoib_set_rx_mode(struct net_device *dev)			\
+{									\
+	ipoib_set_rx_mode_lists(dev, &dev->uc, &dev->mc);		\
+}									\
+static int ipoib_set_rx_mode_lists(__VA_ARGS__)
+#endif
+
+#ifdef IPOIB_LACKS_PARSE_DEV
+#define IPOIB_THUNK_PARSE(name, ...)					\
+	name##_dev(__VA_ARGS__);					\
+static int name(const struct sk_buff *skb, unsigned char *haddr)	\
+{									\
+	return name##_dev(skb, skb->dev, haddr);			\
+}									\
+static int name##_dev(__VA_ARGS__)
+#define ipoib_header_parse(...)						\
+	IPOIB_THUNK_PARSE(ipoib_header_parse, __VA_ARGS__)
+#endif
+
+#ifdef IPOIB_LACKS_UNSIGNED_NUM_PRS
+#define ipoib_path_done(...)						\
+	ipoib_path_done_unsigned(__VA_ARGS__);				\
+static void ipoib_path_done(int status, struct sa_path_rec *rec, int num, \
+			    void *context)				\
+{									\
+	ipoib_path_done_unsigned(status, rec, num, context);		\
+}									\
+static void ipoib_path_done_unsigned(__VA_ARGS__)
+#endif
+
+#endif /* IPOIB_COMPAT_H */
