@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the functional tests say to the machine they run in.
+
+Everything here runs inside the lab: hosts are network namespaces, the fabric
+is reached by its debugfs files. Nothing sleeps to win a race: wait_until()
+polls a condition and fails with what it waited for.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
+DRIVER = os.environ.get("LAB_DRIVER", "none")
+KERNEL = os.environ.get("LAB_KERNEL", "uml")
+HOSTS = int(os.environ.get("LAB_HOSTS", "2"))
+
+# Emulated and instrumented machines are slow; a bound on a wait is there to
+# end a test that has failed, not to measure.
+SLOW = 1 if KERNEL == "uml" else 4
+
+SM_GUID = "0x02fab00000000001"
+BROADCAST = "ff12:401b:ffff::ffff:ffff"
+
+
+class LabError(AssertionError):
+    """A command or a wait that failed, told in one piece."""
+
+
+def run(*cmd, check=True, timeout=120):
+    """Run a command, return it with its output as text."""
+    done = subprocess.run([str(c) for c in cmd], capture_output=True,
+                          text=True, timeout=timeout * SLOW,
+                          stdin=subprocess.DEVNULL, check=False)
+    if check and done.returncode:
+        raise LabError(f"{' '.join(map(str, cmd))}: exit {done.returncode}\n"
+                       f"{done.stdout}{done.stderr}")
+    return done
+
+
+def on(host, *cmd, **kwargs):
+    """Run a command on a host."""
+    return run("ip", "netns", "exec", f"host{host}", *cmd, **kwargs)
+
+
+def start_on(host, *cmd, **kwargs):
+    """Start a command on a host and leave it running."""
+    return subprocess.Popen(["ip", "netns", "exec", f"host{host}",
+                             *map(str, cmd)], text=True,
+                            stdin=subprocess.DEVNULL, **kwargs)
+
+
+def wait_until(what, condition, timeout=30):
+    """Poll until condition() is true; its value is returned."""
+    end = time.monotonic() + timeout * SLOW
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise LabError(f"waited {timeout * SLOW} s in vain: {what}")
+        time.sleep(0.02)
+
+
+# --- The fabric -------------------------------------------------------------
+
+def counters(where="."):
+    """Counters of the whole fabric, or of one port ("fab1/port1")."""
+    text = (FABRIC / where / "counters").read_text()
+    return {name: int(value) for name, value in
+            (line.split() for line in text.splitlines())}
+
+
+def port_dir(host):
+    """debugfs folder of a host's HCA port; host 0 is the subnet manager's."""
+    return FABRIC / f"fab{host}" / "port1"
+
+
+def set_link(host, state):
+    """Pull a host's cable ("down") or plug it again ("up")."""
+    (port_dir(host) / "link").write_text(state)
+
+
+def ib_port(host, name):
+    """A file of a host's HCA port in sysfs."""
+    path = pathlib.Path(f"/sys/class/infiniband/fab{host}/ports/1/{name}")
+    return path.read_text().strip()
+
+
+def lid(host):
+    return int(ib_port(host, "lid"), 16)
+
+
+def port_is_active(host):
+    return ib_port(host, "state").endswith("ACTIVE")
+
+
+def all_active():
+    return all(port_is_active(host) for host in range(HOSTS + 1))
+
+
+def switch_port(host):
+    """Number of the switch port that a host's cable leads to."""
+    return host + 1
+
+
+def mft():
+    """Multicast forwarding: ports by multicast LID."""
+    table = {}
+    for line in (FABRIC / "switch0/mft").read_text().splitlines():
+        mlid, *ports = line.split()
+        table[int(mlid, 16)] = {int(port) for port in ports}
+    return table
+
+
+def set_mft(mlid, verb, port):
+    (FABRIC / "switch0/mft").write_text(f"{mlid:#x} {verb} {port}")
+
+
+def lft():
+    """Unicast forwarding: port by LID."""
+    lines = (FABRIC / "switch0/lft").read_text().splitlines()
+    return {int(a): int(b) for a, b in (line.split() for line in lines)}
+
+
+def set_lft(dlid, port):
+    (FABRIC / "switch0/lft").write_text(f"{dlid} {port}")
+
+
+def group_mlid(mgid):
+    """MLID the subnet administrator gave a group, None without one."""
+    text = run("saquery", "-C", "fab0", "-g").stdout
+    for record in text.split("MCMemberRecord group dump:")[1:]:
+        fields = dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
+        if fields.get("MGID", "").lower() == mgid.lower():
+            return int(fields["Mlid"], 16)
+    return None
+
+
+def loop(source, target, size=64, messages=1000, both=0):
+    """Send datagrams with bare verbs; the result by name."""
+    path = pathlib.Path("/sys/kernel/debug/fabric_loop")
+    path.write_text(f"fab{source} fab{target} bytes={size} "
+                    f"messages={messages} both={both}")
+    return {name: int(value) for name, value in
+            (line.split() for line in path.read_text().splitlines())}
+
+
+# --- Hosts ------------------------------------------------------------------
+
+def ip4(host):
+    return f"10.44.0.{host}"
+
+
+def ip6(host):
+    return f"fd44::{host}"
+
+
+def link(host, name="ib0"):
+    """`ip link` of an interface as a dict."""
+    out = on(host, "ip", "-j", "-d", "link", "show", "dev", name).stdout
+    return json.loads(out)[0]
+
+
+def has_carrier(host, name="ib0"):
+    return "LOWER_UP" in link(host, name)["flags"]
+
+
+def ping(host, address, count=3, *options, check=True):
+    """Ping from a host; the number of replies."""
+    done = on(host, "ping", "-n", "-c", count, "-i", "0.05", "-W", 2 * SLOW,
+              *options, address, check=False)
+    found = re.search(r"(\d+) received", done.stdout)
+    received = int(found.group(1)) if found else 0
+    if check and received != count:
+        raise LabError(f"host{host} to {address}: {received} of {count}\n"
+                       f"{done.stdout}{done.stderr}")
+    return received
+
+
+def reaches(host, address):
+    """One ping, true when it is answered."""
+    return on(host, "ping", "-n", "-c", 1, "-W", 1, address,
+              check=False).returncode == 0
+
+
+def ethtool_stats(host, name="ib0"):
+    text = on(host, "ethtool", "-S", name).stdout
+    return {key: int(value) for key, value in
+            re.findall(r"^\s*([^:\s]+):\s*(\d+)$", text, re.M)}
+
+
+def iperf(client, server, *options, v6=False):
+    """One iperf3 run between two hosts; what the client reports."""
+    address = ip6(server) if v6 else ip4(server)
+    daemon = start_on(server, "iperf3", "-s", "-1", "-B", address,
+                      stdout=subprocess.DEVNULL)
+    try:
+        wait_until("iperf3 listens", lambda: "5201" in on(
+            server, "ss", "-Hltn", "sport", "=", ":5201").stdout)
+        out = on(client, "iperf3", "-J", "-c", address, *options,
+                 check=False).stdout
+        report = json.loads(out)
+        if "error" in report:
+            raise LabError(report["error"])
+        return report["end"]
+    finally:
+        daemon.kill()
+        daemon.wait()

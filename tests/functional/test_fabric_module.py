@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""ib_fabric.ko in other shapes: back to back, chained, loaded and unloaded.
+
+Each test has the fabric to itself; the lab's own is put back afterwards.
+"""
+
+import os
+import re
+
+import pytest
+
+from labkit import HOSTS, SM_GUID, all_active, counters, run, wait_until
+
+pytestmark = pytest.mark.fabric
+
+MODULE = f"{os.environ.get('LAB_MODULES', '.')}/ib_fabric.ko"
+
+
+def opensm_once(tmp_path):
+    """One sweep by an OpenSM of our own; true when it says SUBNET UP."""
+    log = tmp_path / "osm.log"
+    env = ["env", f"OSM_CACHE_DIR={tmp_path}", f"OSM_TMP_DIR={tmp_path}"]
+    run(*env, "opensm", "-g", SM_GUID, "-o", "-t", "1000", "-f", log)
+    return "SUBNET UP" in log.read_text(errors="replace")
+
+
+@pytest.fixture
+def bare():
+    """No fabric and no subnet manager; the lab's come back at the end."""
+    run("lab-sm", "stop")
+    run("rmmod", "ib_fabric")
+    yield
+    run("rmmod", "ib_fabric", check=False)
+    run("insmod", MODULE, f"hcas={HOSTS + 1}")
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+
+
+@pytest.mark.core
+def test_two_hcas_back_to_back(bare, tmp_path):
+    run("insmod", MODULE, "hcas=2", "switches=0")
+    assert opensm_once(tmp_path)
+    out = run("smpquery", "-C", "fab0", "-D", "portinfo", "0,1").stdout
+    assert re.search(r"^LinkState:\.+Active$", out, re.M)
+
+
+def test_two_ports_of_one_hca_back_to_back(bare, tmp_path):
+    run("insmod", MODULE, "hcas=1", "ports=2", "switches=0")
+    assert opensm_once(tmp_path)
+    assert run("ibstat").stdout.count("State: Active") == 2
+
+
+def test_three_switches_in_a_line(bare, tmp_path):
+    run("insmod", MODULE, "hcas=5", "switches=3")
+    assert opensm_once(tmp_path)
+    assert run("ibstat").stdout.count("State: Active") == 5
+    run("insmod", f"{os.environ['LAB_MODULES']}/fabric_loop.ko")
+    try:
+        from labkit import loop
+        result = loop(0, 2, size=2048, messages=500)
+        assert (result["received"], result["corrupt"]) == (500, 0)
+    finally:
+        run("rmmod", "fabric_loop")
+    assert run("ibnetdiscover", "-C", "fab0").stdout.count("\nSwitch") == 3
+
+
+@pytest.mark.parametrize("params, said", [
+    (["hcas=0"], "hcas=0 is out of range, 1 to 250"),
+    (["hcas=251"], "hcas=251 is out of range, 1 to 250"),
+    (["ports=3"], "ports=3 is out of range, 1 to 2"),
+    (["switches=17"], "switches=17 is out of range, 0 to 16"),
+    (["hcas=3", "switches=0"], "switches=0 takes two ports in all, not 3"),
+    (["hcas=250", "ports=2"], "500 ports do not fit on 1 switches"),
+])
+def test_parameters_out_of_range_name_the_limit(bare, params, said):
+    done = run("insmod", MODULE, *params, check=False)
+    assert done.returncode
+    assert said in run("dmesg").stdout
+
+
+def test_loads_and_unloads_again_and_again(bare, tmp_path):
+    for _ in range(20):
+        run("insmod", MODULE, "hcas=4")
+        run("rmmod", "ib_fabric")
+    run("insmod", MODULE, "hcas=2", "switches=0")
+    assert opensm_once(tmp_path)
+
+
+def test_unload_while_umad_is_open(bare, tmp_path):
+    run("insmod", MODULE, "hcas=2", "switches=0")
+    with open("/dev/infiniband/umad0", "rb"):
+        done = run("rmmod", "ib_fabric", check=False)
+    if done.returncode:
+        assert "in use" in done.stderr
+    else:
+        run("insmod", MODULE, "hcas=2", "switches=0")
+    assert opensm_once(tmp_path)
+
+
+def test_many_hcas(bare, tmp_path):
+    run("insmod", MODULE, "hcas=60")
+    assert opensm_once(tmp_path)
+    assert run("ibstat").stdout.count("State: Active") == 60
+    assert counters()["dropped_vl15"] == 0

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Several transmit queues, each with a queue pair of its own."""
+
+import re
+import sys
+
+import pytest
+
+from labkit import ethtool_stats, ip4, on, ping, wait_until
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
+
+SPRAY = """
+import socket, sys
+for port in range(200):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"x" * 64, (sys.argv[1], 20000 + port))
+    s.close()
+"""
+
+
+def queue_packets(host):
+    stats = ethtool_stats(host)
+    return {int(m.group(1)): value for name, value in stats.items()
+            if (m := re.fullmatch(r"tx(\d+)_packets", name))}
+
+
+@pytest.mark.core
+def test_each_queue_sends():
+    ping(1, ip4(2))
+    before = queue_packets(1)
+    assert len(before) >= 1
+
+    def all_moved():
+        on(1, sys.executable, "-c", SPRAY, ip4(2))
+        now = queue_packets(1)
+        return all(now[queue] > before[queue] for queue in before)
+
+    wait_until("every queue's counter moved", all_moved)
+
+
+def test_queue_counters_add_up():
+    ping(1, ip4(2), 20)
+
+    def balanced():
+        stats = ethtool_stats(1)
+        return sum(queue_packets(1).values()) == stats["tx_packets"]
+
+    wait_until("per-queue counters add up to tx_packets", balanced)
+
+
+def test_arp_leaves_on_the_first_queue():
+    """The queue whose QP number is in the hardware address."""
+    before = queue_packets(1)
+    on(1, "ip", "neigh", "flush", "dev", "ib0")
+    ping(1, ip4(2), 1)
+    assert queue_packets(1)[0] > before[0]
+
+
+def test_each_queue_has_a_queue_pair():
+    queues = len(queue_packets(1))
+    text = open("/sys/kernel/debug/ib_fabric/fab1/qps",
+                encoding="ascii").read()
+    ready = [line for line in text.splitlines() if "state RTS" in line and
+             not re.match(r"qpn 0x00000[01] ", line)]
+    assert len(ready) == queues
