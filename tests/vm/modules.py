@@ -122,6 +122,7 @@ def _make(part, kernel, folder, log, extra):
 def _first_error(log):
     with open(log, encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()
-    marks = re.compile(r"\berror:|\bERROR:|undefined!|No rule to make")
+    marks = re.compile(r"\berror:|\bERROR:|undefined!|No rule to make|"
+                       r"\*\*\*|: Error \d")
     found = [line for line in lines if marks.search(line)]
     return (found or lines[-1:] or ["make failed"])[0]

@@ -27,6 +27,8 @@ BOOT_SECONDS = 90
 KILL_SECONDS = 10
 # a kernel with sanitizers has a scan for leaks to do at the end
 END_SECONDS = 120
+# select() takes no infinity, which a shell's limit is
+LONG_WAIT = 3600.0
 
 
 class Trace:
@@ -116,9 +118,8 @@ class Session:
 
     def build_part(self, part):
         """Paths of one part's modules; none when it can be done without."""
-        if self.options.bare:
-            return []
-        required = part.name == "fabric" or (
+        required = not self.options.bare and (
+            part.name == "fabric" or
             part.name == "driver" and self.options.driver == "ours")
         log = os.path.join(self.out, "build-%s.log" % part.name)
         try:
@@ -188,9 +189,9 @@ class Session:
     def serve(self):
         """Pass frames on until the guest is done, dead, or out of time."""
         while not self.done:
-            wait = max(0.0, self.limit - time.monotonic())
+            wait = min(max(0.0, self.limit - time.monotonic()), LONG_WAIT)
             ready = select.select(self.sources(), [], [], wait)[0]
-            if not ready and self.out_of_time():
+            if time.monotonic() > self.limit and self.out_of_time():
                 return
             if self.machine.channel in ready:
                 if not self.receive():

@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
 
 # pylint: disable=wrong-import-position
 from vm import channel  # noqa: E402
-from vm.guest import leaks  # noqa: E402
+from vm.guest import leaks, sm  # noqa: E402
 from vm.guest.kernel import StepError  # noqa: E402
 from vm.guest.lab import FOLDER, Lab  # noqa: E402
 
@@ -291,6 +291,7 @@ def main():
         agent.send("P", b"leaks")
         leaks.scan(config["out"])
         agent.send("X", b"%d" % status)
+    sm.keep_log(config["out"])
     os.sync()
     agent.send("D")
     while True:

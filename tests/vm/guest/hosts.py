@@ -17,6 +17,8 @@ NAME = "ib0"
 SIOCGIFFLAGS = 0x8913
 IFF_RUNNING = 0x40
 STEP = "hosts"
+RETRY = "/proc/sys/net/%s/neigh/%s/retrans_time_ms"
+RETRY_MS = 50
 
 
 @contextlib.contextmanager
@@ -128,7 +130,27 @@ def wait_ready(count, seconds):
                     lambda: "host%d has none" % dark()[0])
     for sock in sockets.values():
         sock.close()
-    reach.wait_all(lambda version: sockets_of(count, version), seconds)
+    saved = set_retry(count, {host: RETRY_MS for host in sockets})
+    try:
+        reach.wait_all(lambda version: sockets_of(count, version), seconds)
+    finally:
+        set_retry(count, saved)
+
+
+def set_retry(count, wanted):
+    """Set how soon a host repeats a neighbour request; what it was before.
+
+    A request sent before the subnet manager has told the switch of both ends
+    is lost, and the lab does not wait a second for the next one.
+    """
+    before = {}
+    for host in range(1, count + 1):
+        with inside(host):
+            for family in ("ipv4", "ipv6"):
+                name = RETRY % (family, NAME)
+                before[host] = kernel.read(name)
+                kernel.write(name, str(wanted[host]))
+    return before
 
 
 def require_interfaces(count):

@@ -2,17 +2,18 @@
 """OpenSM: how it is configured, started, stopped and asked to sweep."""
 
 import os
+import shutil
 import signal
 import subprocess
-import time
 
 from .kernel import StepError, read, wait_for, write
 
 FOLDER = "/run/lab/sm"
 PID = FOLDER + "/pid"
+CONSOLE = FOLDER + "/console"
 LOG = FOLDER + "/opensm.log"
 OUTPUT = FOLDER + "/opensm.out"
-UP = "SUBNET UP"
+UP = "-> SUBNET UP"
 STEP = "subnet manager"
 
 # Each IPoIB partition needs its broadcast group: rate 3 is 10 Gbit/s, mtu 4
@@ -48,13 +49,15 @@ def options(slow):
         "guid 0x%016x" % port_guid(0),
         "partition_config_file %s/partitions.conf" % FOLDER,
         "log_file %s" % LOG,
-        "log_flags 0x07",
+        # errors and news; SUBNET UP is news
+        "log_flags 0x03",
+        # else a message waits in a buffer for the next ones
+        "force_log_flush TRUE",
         "log_max_size 64",
         "transaction_timeout %d" % (1000 if slow else 200),
         "sweep_interval %d" % (2 if slow else 10),
-        "maximum_sms_on_wire 16",
-        "console off",
-        "syslog_log 0"]) + "\n"
+        # its standard input: how a sweep is asked for
+        "console local"]) + "\n"
 
 
 def configure(hosts, slow):
@@ -79,12 +82,22 @@ def launch():
     env = dict(os.environ, OSM_CACHE_DIR=FOLDER, OSM_TMP_DIR=FOLDER)
     # an old log would tell of an old sweep
     write(LOG, "")
-    with open(OUTPUT, "w", encoding="utf-8") as out:
+    if not os.path.exists(CONSOLE):
+        os.mkfifo(CONSOLE)
+    # open both ways: a console that nobody writes to must not end
+    with open(OUTPUT, "w", encoding="utf-8") as out, \
+            open(CONSOLE, "r+b", buffering=0) as console:
         child = subprocess.Popen(
             ["/usr/sbin/opensm", "-F", FOLDER + "/opensm.conf"],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env,
+            stdin=console, stdout=out, stderr=out, env=env,
             start_new_session=True)
     write(PID, str(child.pid))
+
+
+def keep_log(out):
+    """Leave the log in the folder @out: the guest's memory goes with it."""
+    if os.path.exists(LOG):
+        shutil.copyfile(LOG, os.path.join(out, "opensm.log"))
 
 
 def sweeps():
@@ -125,9 +138,12 @@ def stop(seconds):
 
 def resweep(seconds):
     """Have OpenSM sweep the whole fabric now, and wait for its end."""
-    process = pid()
-    if not process:
+    if not pid():
         raise StepError(STEP, "is not running")
-    before = sweeps()
-    os.kill(process, signal.SIGHUP)
-    wait_up(seconds, before)
+    # Twice: the first SUBNET UP may end a sweep that was under way already,
+    # but then the second ends the one that was asked for first.
+    for _ in range(2):
+        before = sweeps()
+        # SIGHUP does the same, but OpenSM looks for it every ten seconds only
+        write(CONSOLE, "resweep heavy\n")
+        wait_up(seconds, before)
