@@ -13,7 +13,10 @@ MTUS = ("2044", "4092")
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for a mistake, not the whole usage."""
+    """One line for a mistake, not the whole usage; no shortened options."""
+
+    def __init__(self, **arguments):
+        super().__init__(allow_abbrev=False, **arguments)
 
     def error(self, message):
         raise UsageError(message)

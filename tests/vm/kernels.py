@@ -173,7 +173,7 @@ class Uml(Recipe):
     """Built from Debian's kernel source package."""
 
     machine = "uml"
-    how = "not built yet; the first run with it does (minutes)"
+    how = "not built yet; its first run builds it (minutes)"
 
     def fragments(self):
         """The texts the configuration grows from."""
@@ -350,7 +350,7 @@ class Debian(Recipe):
     """A kernel of the machine's own release, straight from its packages."""
 
     machine = "qemu"
-    how = "not fetched yet; the first run with it does"
+    how = "not fetched yet; its first run does"
     meta = "linux-image-amd64"
 
     def pattern(self):

@@ -7,6 +7,7 @@ and one end of a socket pair that the guest sees as a serial line.
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 
@@ -14,8 +15,8 @@ from . import cache, initrd
 from .contain import die_with_parent
 
 PYTHON = "/usr/bin/python3"
-AGENT = os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                     "guest", "agent.py")
+START = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                     "guest", "start.py")
 MANY_HOSTS = 64
 
 # User Mode Linux looks for the top of its address space among the strings of
@@ -41,16 +42,21 @@ class Machine:
                 self.argv(theirs.fileno()), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=[theirs.fileno()],
                 start_new_session=True, preexec_fn=_limit, cwd="/",
-                env=ENVIRONMENT)
+                env=self.environment())
 
     def argv(self, channel):
         """The machine's command line."""
         raise NotImplementedError
 
+    def environment(self):
+        """The machine's own environment on this host."""
+        return ENVIRONMENT
+
     def first_process(self, mode, device):
         """The arguments of the guest's init."""
         return ["--", mode, self.out, PYTHON, "-S", "-E", "-X",
-                "pycache_prefix=" + cache.path("pycache"), AGENT, device]
+                "pycache_prefix=" + cache.path("pycache"), START, "agent",
+                device]
 
     def stop(self):
         """End it at once; what it had to write is written."""
@@ -78,12 +84,21 @@ class UmlMachine(Machine):
         return [self.kernel.image,
                 "mem=%dM" % memory_megabytes(self.hosts), "ncpus=%d" % cpus,
                 "seccomp=on", "root=/dev/root", "rootfstype=hostfs",
-                "rootflags=/", "ro", "oops=panic",
+                "rootflags=/", "ro", "oops=panic", "console=tty0",
                 "con=null", "con0=null,fd:1", "ssl=null",
                 "ssl0=fd:%d" % channel, "umid=lab",
                 "uml_dir=" + cache.temporary("uml"),
                 "init=" + initrd.init_program(),
                 *self.first_process("uml", self.device)]
+
+
+    def environment(self):
+        # its memory is a file in /dev/shm, unlinked as soon as it is open;
+        # containers tend to have a small one
+        room = shutil.disk_usage("/dev/shm").free
+        if room >= memory_megabytes(self.hosts) << 20:
+            return ENVIRONMENT
+        return dict(ENVIRONMENT, TMPDIR=cache.temporary("memory"))
 
 
 class QemuMachine(Machine):

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One run, from options to exit status."""
+"""One run, from options to exit status.
+
+The guest's programs are imported only to have them compiled: an emulated
+machine would take long to do it, and could not keep the result.
+"""
 
 import fcntl
 import json
@@ -16,6 +20,7 @@ import tty
 from . import cache, channel, host, machines, modules, reports
 from .errors import (EXIT_REPORT, EXIT_SETUP, EXIT_TIMEOUT, Interrupted,
                      LabError)
+from .guest import agent, tool  # noqa: F401 pylint: disable=unused-import
 from .kernels import KERNELS
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -29,6 +34,7 @@ KILL_SECONDS = 10
 END_SECONDS = 120
 # select() takes no infinity, which a shell's limit is
 LONG_WAIT = 3600.0
+STDIN = 0
 
 
 class Trace:
@@ -75,6 +81,7 @@ class Session:
         self.failure = None
         self.deadline = None
         self.running = False
+        self.started = False
         self.timed_out = False
         self.done = False
         self.unpacker = channel.Unpacker()
@@ -140,7 +147,7 @@ class Session:
         slow_build = self.kernel.config("PROVE_LOCKING")
         machine = machines.MACHINES[self.kernel.machine]
         return {
-            "checkout": CHECKOUT, "out": self.out,
+            "checkout": CHECKOUT, "out": self.out, "cache": cache.root(),
             "kernel": options.kernel, "release": self.kernel.release,
             "modules": self.kernel.modules, "stock": self.kernel.stock,
             "core": self.kernel.with_dependencies(CORE_MODULES),
@@ -183,7 +190,7 @@ class Session:
         """What to listen to."""
         found = [self.machine.channel]
         if self.running and self.options.stdin:
-            found.append(sys.stdin.fileno())
+            found.append(STDIN)
         return found
 
     def serve(self):
@@ -196,7 +203,7 @@ class Session:
             if self.machine.channel in ready:
                 if not self.receive():
                     return
-            if sys.stdin.fileno() in ready:
+            if STDIN in ready:
                 self.pass_input()
 
     def out_of_time(self):
@@ -212,7 +219,7 @@ class Session:
 
     def pass_input(self):
         """Pass the user's input on; its end too."""
-        data = os.read(sys.stdin.fileno(), channel.CHUNK)
+        data = os.read(STDIN, channel.CHUNK)
         if not data:
             self.options.stdin = False
         self.send("I", data)
@@ -243,7 +250,7 @@ class Session:
             self.failure = json.loads(body)
         elif kind == "S":
             self.begin_step("command")
-            self.running = True
+            self.running = self.started = True
             self.limit = time.monotonic() + self.options.timeout
         elif kind == "X":
             self.status = int(body)
@@ -294,7 +301,7 @@ class Session:
     def died(self):
         """The machine ended before COMMAND did, without a report."""
         log = os.path.join(self.out, "kernel.log")
-        if self.step != "command":
+        if not self.started:
             raise LabError(self.step, "the machine ended; " + last_line(log))
         cache.say("the machine ended before the command did; its log is "
                   + log)

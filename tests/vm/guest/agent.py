@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Process 1 of a lab machine: it sets up, runs COMMAND, and reports.
 
-It is started by init with the name of the channel's device and talks to the
-lab as channel.py says. As process 1 it also reaps what tests leave behind.
+It is started by init, through start.py, with the name of the channel's device
+and talks to the lab as channel.py says. As process 1 it also reaps what tests leave behind.
 """
 
 import contextlib
@@ -15,20 +15,16 @@ import select
 import signal
 import socket
 import struct
-import sys
 import termios
 import time
 import traceback
 import tty
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__)))))
+from vm import channel
 
-# pylint: disable=wrong-import-position
-from vm import channel  # noqa: E402
-from vm.guest import leaks, sm  # noqa: E402
-from vm.guest.kernel import StepError  # noqa: E402
-from vm.guest.lab import FOLDER, Lab  # noqa: E402
+from . import leaks, sm
+from .kernel import StepError
+from .lab import FOLDER, Lab
 
 KILL_GRACE = 2.0
 
@@ -278,9 +274,9 @@ def _signal_all(signum):
         os.kill(-1, signum)
 
 
-def main():
+def main(device):
     """Serve one run, then wait to be switched off."""
-    agent = Agent(open_channel(sys.argv[1]))
+    agent = Agent(open_channel(device))
     agent.send("H")
     config = agent.wait_config()
     os.makedirs(FOLDER)
@@ -297,6 +293,3 @@ def main():
     while True:
         signal.pause()
 
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab's commands inside the guest: lab-sm, lab-driver, lab-hosts."""
 
-import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__)))))
-
-# pylint: disable=wrong-import-position
-from vm.guest import sm  # noqa: E402
-from vm.guest.kernel import StepError, read  # noqa: E402
-from vm.guest.lab import Lab, load_config  # noqa: E402
+from . import sm
+from .kernel import StepError, read
+from .lab import Lab, load_config
 
 USAGE = {"sm": "usage: lab-sm stop|start|resweep|log",
          "driver": "usage: lab-driver load|unload [ours|stock]",
@@ -57,9 +52,8 @@ def run_hosts(lab, args):
     lab.wait_hosts()
 
 
-def main():
-    """The tool's name comes first."""
-    name, *args = sys.argv[1:]
+def main(name, *args):
+    """Run the tool called @name; its exit status."""
     tool = {"sm": run_sm, "driver": run_driver, "hosts": run_hosts}[name]
     try:
         tool(Lab(load_config()), args)
@@ -71,6 +65,3 @@ def main():
         return 1
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())
