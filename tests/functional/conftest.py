@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which tests run where, and a result line for each.
+"""Which tests run where.
 
 A test names what it needs by markers; the lab's environment says what is
 there. What does not fit is not collected at all: a test that is collected
 runs, and nothing is skipped.
 """
 
-import json
 import os
-import pathlib
 
 import pytest
 
@@ -47,28 +45,7 @@ def pytest_collection_modifyitems(config, items):
     core = os.environ.get("LAB_CORE_ONLY") == "1"
     chosen = [item for item in items if _fits(item, driver) and
               (not core or item.get_closest_marker("core"))]
-    config.hook.pytest_deselected(
-        items=[item for item in items if item not in chosen])
+    left = [item for item in items if item not in chosen]
+    if left:
+        config.hook.pytest_deselected(items=left)
     items[:] = chosen
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    outcome = yield
-    report = outcome.get_result()
-    if report.when == "call" or report.outcome != "passed":
-        _record(item.nodeid, report)
-
-
-def _record(nodeid, report):
-    """One line a test, on disk at once: the machine may die in the next."""
-    folder = os.environ.get("LAB_OUT")
-    if not folder:
-        return
-    line = json.dumps({"test": nodeid, "outcome": report.outcome,
-                       "seconds": round(report.duration, 2)})
-    with open(pathlib.Path(folder) / "results.jsonl", "a",
-              encoding="utf-8") as out:
-        out.write(line + "\n")
-        out.flush()
-        os.fsync(out.fileno())

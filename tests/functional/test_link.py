@@ -121,16 +121,27 @@ def test_leaving_takes_the_port_out_of_the_group():
     assert switch_port(2) in mft()[mlid]
 
 
-def test_moving_to_another_namespace_and_back():
-    """It takes its name, not its addresses."""
-    on(2, "ip", "link", "set", "ib0", "netns", "1")
+@pytest.fixture
+def aside():
+    """A namespace of the test's own."""
+    run("ip", "netns", "add", "aside")
+    yield "aside"
+    run("ip", "netns", "del", "aside")
+
+
+def test_moving_to_another_namespace_and_back(aside):
+    """It takes its name along, not its addresses, and works there."""
+    on(2, "ip", "link", "set", "ib0", "netns", aside)
     try:
-        run("ip", "link", "set", "ib0", "up")
+        run("ip", "-n", aside, "addr", "add", f"{ip4(2)}/24", "dev", "ib0")
+        run("ip", "-n", aside, "link", "set", "ib0", "up")
+        wait_until("host 2 answers from there",
+                   lambda: ping(1, ip4(2), 1, check=False))
     finally:
-        run("ip", "link", "set", "ib0", "netns", "host2")
-    on(2, "ip", "addr", "replace", f"{ip4(2)}/24", "dev", "ib0")
-    on(2, "ip", "addr", "replace", f"{ip6(2)}/64", "dev", "ib0", "nodad")
-    on(2, "ip", "link", "set", "ib0", "up")
+        run("ip", "-n", aside, "link", "set", "ib0", "netns", "host2")
+        on(2, "ip", "addr", "replace", f"{ip4(2)}/24", "dev", "ib0")
+        on(2, "ip", "addr", "replace", f"{ip6(2)}/64", "dev", "ib0", "nodad")
+        on(2, "ip", "link", "set", "ib0", "up")
     wait_until("carrier is back", lambda: has_carrier(2))
     wait_until("host 2 answers again",
                lambda: ping(1, ip4(2), 1, check=False))

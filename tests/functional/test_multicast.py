@@ -69,13 +69,24 @@ def listeners(group, tmp_path):
 
 
 @pytest.mark.core
-def test_members_hear_and_others_do_not(group, listeners):
+def test_every_member_hears_every_packet(group, listeners):
     before = [member.count() for member in listeners]
     send(1, group)
     for member, count in zip(listeners, before):
         wait_until("all twenty arrived",
                    lambda m=member, c=count: m.count() == c + 20)
-    assert not forwarded_to(group, 1)
+
+
+def test_only_members_are_forwarded_to(group, tmp_path):
+    member = Listener(2, group, tmp_path)
+    try:
+        wait_until("the switch forwards to host 2",
+                   lambda: forwarded_to(group, 2))
+        wait_until("host 2 hears",
+                   lambda: send(1, group, 1) or member.count())
+        assert not forwarded_to(group, 3)
+    finally:
+        member.leave()
 
 
 def test_a_member_hears_another_member(group, listeners):
