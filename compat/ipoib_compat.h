@@ -16,7 +16,7 @@
 #endif
 
 #ifdef IPOIB_LACKS_KZALLOC_OBJ
-#define kzalloc_obj(obj, gfp)	((typeof(obj) *)kzalloc(sizeof(obj), gfp))
+#define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
 #endif
 
 #ifdef IPOIB_LACKS_NETIF_SET_MTU
@@ -26,6 +26,17 @@
 
 #ifdef IPOIB_LACKS_RDMA_DEV_NET
 #define rdma_dev_net(ibdev)	((void)(ibdev), &init_net)
+#endif
+
+#ifdef IPOIB_LACKS_COMPLETED_WAKE
+/* the waking macros leave byte queue limits to the driver */
+#define __netif_txq_completed_wake(txq_, pkts, bytes, get_desc, start, down) \
+({									\
+	struct netdev_queue *_txq = (txq_);				\
+									\
+	netdev_tx_completed_queue(_txq, pkts, bytes);			\
+	__netif_txq_maybe_wake(_txq, get_desc, start, down);		\
+})
 #endif
 
 #ifdef IPOIB_LACKS_IB_SPEED_XDR
