@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Is a received datagram taken for what it is?
+ */
+#include <kunit/test.h>
+
+#include "ipoib_wire.h"
+
+#define RX_OWN_LID	7
+#define RX_PEER_LID	9
+
+struct rx_case {
+	struct ipoib_rx_facts facts;
+	struct ipoib_rx_self self;
+	struct ib_grh grh;
+	struct ipoib_encap encap;
+	u32 qpns[3];
+};
+
+/* A datagram from a peer to our own GID; each test bends what it is about. */
+static struct rx_case *rx_datagram(struct kunit *test)
+{
+	struct rx_case *c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	c->self.lid = RX_OWN_LID;
+	c->self.gid.global.subnet_prefix = cpu_to_be64(0xfe80000000000000ULL);
+	c->self.gid.global.interface_id = cpu_to_be64(0x1111);
+	ipoib_mgid_broadcast((struct ipoib_mgid *)&c->self.broadcast, 2, 0xffff);
+	c->qpns[0] = 100;
+	c->qpns[1] = 101;
+	c->qpns[2] = 102;
+	c->self.qpns = c->qpns;
+	c->self.num_qpns = ARRAY_SIZE(c->qpns);
+
+	c->grh.dgid = c->self.gid;
+	c->grh.sgid.global.subnet_prefix = c->self.gid.global.subnet_prefix;
+	c->grh.sgid.global.interface_id = cpu_to_be64(0x2222);
+	ipoib_encap_fill(&c->encap, 0x0800);
+	c->facts.byte_len = 40 + 4 + 84;
+	c->facts.slid = RX_PEER_LID;
+	c->facts.src_qpn = 200;
+	c->facts.grh = &c->grh;
+	c->facts.encap = &c->encap;
+	return c;
+}
+
+static enum ipoib_verdict rx_verdict(const struct rx_case *c)
+{
+	return ipoib_rx_judge(&c->facts, &c->self);
+}
+
+static void judge_unicast_is_for_the_host(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+	c->facts.grh = NULL;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+}
+
+static void judge_broadcast_by_its_gid(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->grh.dgid = c->self.broadcast;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BROADCAST);
+}
+
+static void judge_multicast_by_first_gid_byte(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->grh.dgid = c->self.broadcast;
+	c->grh.dgid.raw[15] = 0x01;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_MULTICAST);
+}
+
+/* 40 bytes of GRH room and 4 of encapsulation are the least */
+static void judge_runt_below_44_bytes(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	for (c->facts.byte_len = 0; c->facts.byte_len < 44; c->facts.byte_len++)
+		KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_RUNT);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+}
+
+static void judge_runt_before_its_header_is_read(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->facts.byte_len = 43;
+	c->facts.encap = NULL;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_RUNT);
+}
+
+/* IEEE 802.3 3.2.6: 0x600 is the first ethertype */
+static void judge_lengths_are_no_types(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	ipoib_encap_fill(&c->encap, 0x05ff);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BAD_PROTO);
+	ipoib_encap_fill(&c->encap, 0);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BAD_PROTO);
+	ipoib_encap_fill(&c->encap, 0x0600);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+}
+
+static void judge_any_ethertype_is_received(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	ipoib_encap_fill(&c->encap, 0x88cc);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+}
+
+static void judge_echo_knows_every_own_qpn(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+	unsigned int i;
+
+	c->grh.dgid = c->self.broadcast;
+	c->grh.sgid = c->self.gid;
+	c->facts.slid = RX_OWN_LID;
+	for (i = 0; i < ARRAY_SIZE(c->qpns); i++) {
+		c->facts.src_qpn = c->qpns[i];
+		KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_OWN_ECHO);
+	}
+	c->facts.src_qpn = 103;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BROADCAST);
+}
+
+static void judge_echo_needs_own_lid(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->grh.dgid = c->self.broadcast;
+	c->grh.sgid = c->self.gid;
+	c->facts.src_qpn = c->qpns[0];
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BROADCAST);
+}
+
+/* a virtual HCA on our LID may have our QPN, but not our GID */
+static void judge_echo_needs_own_gid_where_there_is_one(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->grh.dgid = c->self.broadcast;
+	c->facts.slid = RX_OWN_LID;
+	c->facts.src_qpn = c->qpns[1];
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_BROADCAST);
+	c->facts.grh = NULL;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_OWN_ECHO);
+}
+
+static void judge_echo_before_the_type(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->facts.grh = NULL;
+	c->facts.slid = RX_OWN_LID;
+	c->facts.src_qpn = c->qpns[2];
+	ipoib_encap_fill(&c->encap, 0);
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_OWN_ECHO);
+}
+
+static void judge_without_queues_nothing_is_echo(struct kunit *test)
+{
+	struct rx_case *c = rx_datagram(test);
+
+	c->self.num_qpns = 0;
+	c->facts.slid = RX_OWN_LID;
+	c->facts.src_qpn = c->qpns[0];
+	c->grh.sgid = c->self.gid;
+	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
+}
+
+static struct kunit_case rx_cases[] = {
+	KUNIT_CASE(judge_unicast_is_for_the_host),
+	KUNIT_CASE(judge_broadcast_by_its_gid),
+	KUNIT_CASE(judge_multicast_by_first_gid_byte),
+	KUNIT_CASE(judge_runt_below_44_bytes),
+	KUNIT_CASE(judge_runt_before_its_header_is_read),
+	KUNIT_CASE(judge_lengths_are_no_types),
+	KUNIT_CASE(judge_any_ethertype_is_received),
+	KUNIT_CASE(judge_echo_knows_every_own_qpn),
+	KUNIT_CASE(judge_echo_needs_own_lid),
+	KUNIT_CASE(judge_echo_needs_own_gid_where_there_is_one),
+	KUNIT_CASE(judge_echo_before_the_type),
+	KUNIT_CASE(judge_without_queues_nothing_is_echo),
+	{}
+};
+
+static struct kunit_suite rx_suite = {
+	.name = "ib_ipoib_rx",
+	.test_cases = rx_cases,
+};
+
+kunit_test_suite(rx_suite);
