@@ -17,6 +17,7 @@ endif
 ib_ipoib-y := ipoib_main.o
 ib_ipoib-y += ipoib_ib.o
 ib_ipoib-y += ipoib_multicast.o
+ib_ipoib-y += ipoib_neigh.o
 ib_ipoib-y += ipoib_verbs.o
 ib_ipoib-y += ipoib_ethtool.o
 ib_ipoib-y += ipoib_netlink.o

@@ -4,7 +4,7 @@
  * which file provides each function?
  *
  * Calls go down: front ends (ethtool, netlink) -> control (main) -> objects
- * (ib, multicast) -> verbs -> pure (ipoib_wire.h). News goes up by one door,
+ * (ib, multicast, neigh) -> verbs -> pure (ipoib_wire.h). News goes up by one door,
  * ipoib_link_post().
  *
  * Lock order, outermost first:
@@ -335,12 +335,12 @@ struct ipoib_mcast {
 /**
  * struct ipoib_mcast_table - multicast groups of an interface
  * @table: struct ipoib_mcast by GID
+ * @link_mgid: the broadcast group's GID; written while @accepting is false, read
+ *	by senders
  * @lock: every field below, and what the groups' fields say
  * @groups: every group
  * @broadcast: the broadcast group, or NULL
  * @link_rec: its record while it works: what other groups are made from
- * @link_mgid: the broadcast group's GID; written while @accepting is false, read
- *	by senders
  * @sync: counts looks at the stack's multicast list
  * @accepting: whether packets may create groups; as in struct ipoib_resolve
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
@@ -348,11 +348,11 @@ struct ipoib_mcast {
  */
 struct ipoib_mcast_table {
 	struct rhashtable table;
+	struct ipoib_mgid link_mgid;
 	spinlock_t lock; /* order 6 */
 	struct list_head groups __guarded_by(&lock);
 	struct ipoib_mcast *broadcast __guarded_by(&lock);
 	struct ib_sa_mcmember_rec link_rec __guarded_by(&lock);
-	struct ipoib_mgid link_mgid;
 	u32 sync __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	unsigned long sync_wanted;
@@ -477,6 +477,8 @@ enum ipoib_ud_state {
  * @qkey: of every datagram; written under link.lock, read by senders
  * @state: of the queue pairs; written under link.lock. Not the link's: that may
  *	be DOWN, NO_PKEY or DEAD for a while with these still up
+ * @drain_until: when the HCA has had its time to give buffers back, in jiffies;
+ *	set with STOPPING
  * @pkey_index: the queue pairs' own
  * @rxq: receive side
  */
@@ -486,6 +488,7 @@ struct ipoib_ud {
 	u32 qpns[IPOIB_MAX_TXQ];
 	u32 qkey;
 	enum ipoib_ud_state state;
+	unsigned long drain_until;
 	u16 pkey_index;
 	struct ipoib_rxq rxq;
 };
@@ -691,46 +694,49 @@ int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 		   struct netlink_ext_ack *extack);
 void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
 
-/* ---- ipoib_ib.c: drops, parking ------------------------------------------- */
+/* ---- ipoib_neigh.c: drops, parking ----------------------------------------- */
 
 void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 		enum ipoib_drop_reason reason);
+const char *ipoib_drop_name(enum ipoib_drop_reason reason);
+void ipoib_drop_stats(const struct ipoib_dev *ipd,
+		      struct rtnl_link_stats64 *stats);
 void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
 		       enum ipoib_drop_reason reason);
 void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked);
-const char *ipoib_drop_name(enum ipoib_drop_reason reason);
 
-/* ---- ipoib_ib.c: address handles, paths, neighbours ------------------------ */
+/* ---- ipoib_neigh.c: address handles, paths, neighbours ----------------------- */
 
+struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
+				 struct rdma_ah_attr *attr);
+void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah);
+const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
+					       struct sk_buff *skb,
+					       const struct ipoib_hwaddr *ha);
+void ipoib_resolve_init_early(struct ipoib_dev *ipd);
 int ipoib_resolve_init(struct ipoib_dev *ipd);
 void ipoib_resolve_exit(struct ipoib_dev *ipd);
 void ipoib_resolve_accept(struct ipoib_dev *ipd);
 void ipoib_resolve_forget(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once);
-struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
-				 struct rdma_ah_attr *attr);
-void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah);
 
-/* ---- ipoib_ib.c: datagram transport ------------------------------------------ */
+/* ---- ipoib_ib.c -------------------------------------------------------------- */
 
 extern const struct net_device_ops ipoib_ud_netdev_ops;
 extern const struct header_ops ipoib_header_ops;
 
-unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
-void ipoib_ud_init_early(struct ipoib_dev *ipd);
-void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);
-void ipoib_ud_quiesce(struct ipoib_dev *ipd);
-void ipoib_ud_report(struct ipoib_dev *ipd);
-void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
-	__must_hold(&ipd->link.lock);
-void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
-void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes);
-int ipoib_send(struct ipoib_dev *ipd, struct sk_buff *skb,
-	       const struct ipoib_ah *ah, u32 qpn);
 netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev);
 u16 ipoib_select_queue(struct net_device *dev, struct sk_buff *skb,
 		       struct net_device *sb_dev);
+unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
+void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);
+void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
+	__must_hold(&ipd->link.lock);
+void ipoib_ud_quiesce(struct ipoib_dev *ipd);
+void ipoib_ud_report(struct ipoib_dev *ipd);
+void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
+void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes);
 
 /* ---- ipoib_multicast.c --------------------------------------------------------- */
 
@@ -745,8 +751,9 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd);
 void ipoib_mcast_sync_later(struct ipoib_dev *ipd);
 void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 				struct ipoib_bcast *bcast);
-void ipoib_mcast_send(struct ipoib_dev *ipd, struct sk_buff *skb,
-		      const struct ipoib_hwaddr *ha);
+const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
+					       struct sk_buff *skb,
+					       const struct ipoib_hwaddr *ha);
 
 /* ---- ipoib_verbs.c ----------------------------------------------------------- */
 

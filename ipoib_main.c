@@ -477,12 +477,15 @@ static void ipoib_carrier(struct ipoib_dev *ipd)
 	mutex_unlock(&ipd->link.lock);
 }
 
-static void ipoib_rtnl_jobs(struct ipoib_dev *ipd)
+static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
 {
 	ASSERT_RTNL();
 
 	if (ipd->netdev->reg_state != NETREG_REGISTERED)
 		return;
+	/* closed and opened meanwhile: it may be the new transport that stopped */
+	if (quiesced && !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
+		ipoib_link_post(ipd, IPOIB_EV_STUCK);
 	if (test_and_clear_bit(IPOIB_RTNL_READDRESS, &ipd->link.jobs))
 		ipoib_identity_take(ipd);
 	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
@@ -497,17 +500,19 @@ static void ipoib_rtnl_work(struct work_struct *work)
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
 					     link.rtnl_work.work);
 	struct net_device *dev = ipd->netdev;
+	bool quiesce;
 
 	/* what the HCA takes to give its buffers back is not RTNL's business */
-	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs) &&
-	    ipoib_link_is(ipd, IPOIB_LINK_JOINING)) {
+	quiesce = test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs) &&
+		  ipoib_link_is(ipd, IPOIB_LINK_JOINING);
+	if (quiesce) {
 		netif_tx_disable(dev);
 		ipoib_ud_quiesce(ipd);
 	}
 
 	rtnl_lock();
 	netdev_lock_ops(dev);
-	ipoib_rtnl_jobs(ipd);
+	ipoib_rtnl_jobs(ipd, quiesce);
 	netdev_unlock_ops(dev);
 	rtnl_unlock();
 
@@ -1008,7 +1013,7 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
 	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
-	ipoib_ud_init_early(ipd);
+	ipoib_resolve_init_early(ipd);
 	ipoib_mcast_init_early(ipd);
 	return ipd;
 }

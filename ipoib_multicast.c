@@ -885,17 +885,21 @@ drop:
 }
 
 /**
- * ipoib_mcast_send() - send a packet to a group, or keep it until that works
+ * ipoib_mcast_resolve_rcu() - find the way to a group
  * @ipd: interface
- * @skb: packet with its in-host header, gone afterwards
- * @ha: destination, maybe mapped for an earlier P_Key or scope of the link
+ * @skb: packet with its in-host header
+ * @ha: its destination, maybe mapped for an earlier P_Key or scope of the link
  *
  * Context: ndo_start_xmit, in an RCU read section.
+ *
+ * Return: the address handle, good for as long as the read section; or NULL, and
+ * then the packet is parked or dropped.
  */
-void ipoib_mcast_send(struct ipoib_dev *ipd, struct sk_buff *skb,
-		      const struct ipoib_hwaddr *ha)
+const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
+					       struct sk_buff *skb,
+					       const struct ipoib_hwaddr *ha)
 {
-	struct ipoib_hwaddr to __aligned(4) = *ha;
+	struct ipoib_hwaddr to = *ha;
 	const struct ipoib_ah *ah = NULL;
 	struct ipoib_mcast *group;
 	union ib_gid mgid;
@@ -907,12 +911,12 @@ void ipoib_mcast_send(struct ipoib_dev *ipd, struct sk_buff *skb,
 	if (likely(group))
 		ah = rcu_dereference(group->ah);
 	if (unlikely(!ah))
-		ah = ipoib_mcast_park_rcu(ipd, skb, &mgid);
-	else if (time_after(jiffies, READ_ONCE(group->used)))
+		return ipoib_mcast_park_rcu(ipd, skb, &mgid);
+
+	if (time_after(jiffies, READ_ONCE(group->used)))
 		WRITE_ONCE(group->used, jiffies);
 
-	if (ah)
-		ipoib_send(ipd, skb, ah, IPOIB_QPN_MULTICAST);
+	return ah;
 }
 
 /* ---- link's orders ---- */

@@ -818,12 +818,12 @@ enum ipoib_link_event {
  * @IPOIB_ACT_FORGET: forget every path and neighbour
  * @IPOIB_ACT_RESTART: close and open the transport, from the RTNL queue
  * @IPOIB_ACT_READDRESS: take over the port's GID, from the RTNL queue
- * @IPOIB_ACT_ACCEPT: let packets create paths and groups again
  * @IPOIB_ACT_JOIN: join the broadcast group, if the port is ready for it
  * @IPOIB_ACT_RENEW: join every group anew before letting go of the old one
  * @IPOIB_ACT_STALE: ask for each path anew when it is next used
  * @IPOIB_ACT_REFRESH: ask for every path anew now
  * @IPOIB_ACT_ADOPT: work with the broadcast group's parameters
+ * @IPOIB_ACT_ACCEPT: let packets create paths, which takes these parameters
  * @IPOIB_ACT_SYNC: bring the other groups in line with the wanted ones
  * @IPOIB_ACT_CARRIER_ON: set the MTU and the carrier, from the RTNL queue
  * @IPOIB_LINK_ACTIONS: how many actions there are
@@ -834,12 +834,12 @@ enum ipoib_link_action {
 	IPOIB_ACT_FORGET,
 	IPOIB_ACT_RESTART,
 	IPOIB_ACT_READDRESS,
-	IPOIB_ACT_ACCEPT,
 	IPOIB_ACT_JOIN,
 	IPOIB_ACT_RENEW,
 	IPOIB_ACT_STALE,
 	IPOIB_ACT_REFRESH,
 	IPOIB_ACT_ADOPT,
+	IPOIB_ACT_ACCEPT,
 	IPOIB_ACT_SYNC,
 	IPOIB_ACT_CARRIER_ON,
 	IPOIB_LINK_ACTIONS,
@@ -860,8 +860,7 @@ static_assert(IPOIB_LINK_ACTIONS <= 16);
 #define IPOIB_DO(action)	BIT(IPOIB_ACT_##action)
 #define IPOIB_DO_HUSH		(IPOIB_DO(CARRIER_OFF) | IPOIB_DO(LEAVE) | \
 				 IPOIB_DO(FORGET))
-#define IPOIB_DO_REJOIN		(IPOIB_DO(LEAVE) | IPOIB_DO(ACCEPT) | \
-				 IPOIB_DO(JOIN))
+#define IPOIB_DO_REJOIN		(IPOIB_DO(LEAVE) | IPOIB_DO(JOIN))
 
 #define IPOIB_CELL(event, state, acts)	\
 	[IPOIB_EV_##event] = { .next = IPOIB_LINK_##state, .actions = (acts) }
@@ -871,8 +870,7 @@ static const struct ipoib_link_cell
 ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 	[IPOIB_LINK_DOWN] = {
 		IPOIB_CELL(REMOVE, DEAD, 0),
-		IPOIB_CELL(ADMIN_UP, JOINING,
-			   IPOIB_DO(ACCEPT) | IPOIB_DO(JOIN)),
+		IPOIB_CELL(ADMIN_UP, JOINING, IPOIB_DO(JOIN)),
 		IPOIB_CELL(ADMIN_UP_NO_PKEY, NO_PKEY, 0),
 		IPOIB_STAY(ADMIN_DOWN, DOWN),
 		IPOIB_STAY(PKEY_LOST, DOWN),
@@ -921,11 +919,10 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 			   IPOIB_DO(LEAVE) | IPOIB_DO(RESTART)),
 		IPOIB_CELL(JOIN_LOST, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_STAY(JOIN_CHANGED, JOINING),
-		IPOIB_CELL(RESUMED, JOINING,
-			   IPOIB_DO(ACCEPT) | IPOIB_DO(JOIN)),
+		IPOIB_CELL(RESUMED, JOINING, IPOIB_DO(JOIN)),
 		IPOIB_CELL(JOINED, ACTIVE,
-			   IPOIB_DO(ADOPT) | IPOIB_DO(SYNC) |
-			   IPOIB_DO(CARRIER_ON)),
+			   IPOIB_DO(ADOPT) | IPOIB_DO(ACCEPT) |
+			   IPOIB_DO(SYNC) | IPOIB_DO(CARRIER_ON)),
 	},
 	[IPOIB_LINK_ACTIVE] = {
 		IPOIB_CELL(REMOVE, DEAD, IPOIB_DO_HUSH),

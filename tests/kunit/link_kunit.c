@@ -56,7 +56,7 @@ static const char * const link_actions[] = {
 static_assert(ARRAY_SIZE(link_actions) == IPOIB_LINK_ACTIONS);
 
 static const char * const link_law[] = {
-	"DOWN ADMIN_UP > JOINING accept join",
+	"DOWN ADMIN_UP > JOINING join",
 	"DOWN ADMIN_UP_NO_PKEY > NO_PKEY",
 	"DOWN REMOVE > DEAD",
 	/* a key that is not there brings up nothing; only a key can */
@@ -67,15 +67,15 @@ static const char * const link_law[] = {
 	/* hold: let go of the join in flight, RESUMED starts it again */
 	"JOINING PORT_LOST > JOINING leave",
 	"JOINING GID_LOST > JOINING leave readdress",
-	"JOINING RESUMED > JOINING accept join",
+	"JOINING RESUMED > JOINING join",
 	/* rejoin: whatever was asked was asked in vain */
-	"JOINING LID_CHANGED > JOINING leave accept join",
-	"JOINING REREGISTER > JOINING leave accept join",
-	"JOINING JOIN_LOST > JOINING leave accept join",
+	"JOINING LID_CHANGED > JOINING leave join",
+	"JOINING REREGISTER > JOINING leave join",
+	"JOINING JOIN_LOST > JOINING leave join",
 	"JOINING PKEY_LOST > NO_PKEY off leave forget",
 	"JOINING PKEY_CHANGED > JOINING leave restart",
 	"JOINING STUCK > JOINING leave restart",
-	"JOINING JOINED > ACTIVE adopt sync on",
+	"JOINING JOINED > ACTIVE adopt accept sync on",
 	"JOINING ADMIN_DOWN > DOWN off leave forget",
 	"JOINING REMOVE > DEAD off leave forget",
 	/* the carrier stays: new memberships and paths before the old ones go */
@@ -85,7 +85,7 @@ static const char * const link_law[] = {
 	/* the carrier goes, and with it all that was learnt */
 	"ACTIVE PORT_LOST > JOINING off leave forget",
 	"ACTIVE GID_LOST > JOINING off leave forget readdress",
-	"ACTIVE JOIN_LOST > JOINING off leave forget accept join",
+	"ACTIVE JOIN_LOST > JOINING off leave forget join",
 	"ACTIVE PKEY_LOST > NO_PKEY off leave forget",
 	"ACTIVE PKEY_CHANGED > JOINING off leave forget restart",
 	"ACTIVE STUCK > JOINING off leave forget restart",

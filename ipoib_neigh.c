@@ -1,0 +1,1164 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Which way leads to this address, and what becomes of a packet until, or
+ * unless, there is one?
+ *
+ * Address handles, paths to GIDs, neighbours; packets that wait for one, and the
+ * door by which packets leave unserved. Not here: how a packet is sent
+ * (ipoib_ib.c), and the way to a group (ipoib_multicast.c).
+ *
+ * Stages: drops, parking, address handles, paths, path queries, neighbours,
+ * resolver.
+ */
+#include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
+
+#include <net/arp.h>
+
+#include <rdma/ib_sa.h>
+#include <rdma/ib_verbs.h>
+
+#include "ipoib.h"
+#include "ipoib_trace.h"
+
+/* ib_sa splits this into ten tries */
+#define IPOIB_PATH_TIMEOUT_MS	1000
+
+/* wait between queries for a GID the subnet administrator knows no path to */
+#define IPOIB_PATH_FIRST_MS	250
+#define IPOIB_PATH_MOST_MS	4000
+
+/* the subnet manager's own address is not known yet: ask again at once */
+#define IPOIB_PATH_AGAIN_MS	20
+
+/* refusals after which an address handle that worked is given up */
+#define IPOIB_PATH_FAILURES	3
+
+/* after a subnet manager change, queries spread over this time */
+#define IPOIB_PATH_SPREAD_MS	500
+
+/* how often to look whether a dead address handle may be destroyed */
+#define IPOIB_REAP_MS		100
+
+/* ---- drops ---- */
+
+enum ipoib_drop_counter {
+	IPOIB_COUNT_NONE,
+	IPOIB_COUNT_TX_DROPPED,
+	IPOIB_COUNT_TX_ERRORS,
+	IPOIB_COUNT_RX_LENGTH,
+	IPOIB_COUNT_RX_ERRORS,
+};
+
+static const struct {
+	const char *name;
+	enum ipoib_drop_counter counter;
+} ipoib_drop_table[IPOIB_DROP_REASONS] = {
+	[IPOIB_DROP_TX_SHORT]	  = { "tx_short", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_PROTO]	  = { "tx_proto", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_LINK]	  = { "tx_link", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_PARK_FULL] = { "tx_park_full", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_PATH]	  = { "tx_no_path", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_GROUP]  = { "tx_no_group", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_FORGOTTEN] = { "tx_forgotten", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_NO_MEM]	  = { "tx_no_mem", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_TOO_BIG]	  = { "tx_too_big", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_LINEARIZE] = { "tx_linearize", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_MAP]	  = { "tx_map", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_POST]	  = { "tx_post", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_RING_FULL] = { "tx_ring_full", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_TX_ERROR]	  = { "tx_error", IPOIB_COUNT_TX_ERRORS },
+	[IPOIB_DROP_TX_FLUSHED]	  = { "tx_flushed", IPOIB_COUNT_TX_DROPPED },
+	[IPOIB_DROP_RX_RUNT]	  = { "rx_runt", IPOIB_COUNT_RX_LENGTH },
+	[IPOIB_DROP_RX_PROTO]	  = { "rx_proto", IPOIB_COUNT_RX_ERRORS },
+	[IPOIB_DROP_RX_ECHO]	  = { "rx_echo", IPOIB_COUNT_NONE },
+	[IPOIB_DROP_RX_ERROR]	  = { "rx_error", IPOIB_COUNT_RX_ERRORS },
+};
+
+/**
+ * ipoib_drop_name() - what a reason is called in counters
+ * @reason: a reason
+ *
+ * Return: the name without its "drop_".
+ */
+const char *ipoib_drop_name(enum ipoib_drop_reason reason)
+{
+	return ipoib_drop_table[reason].name;
+}
+
+/**
+ * ipoib_drop() - the one door by which packets leave unserved
+ * @ipd: interface
+ * @skb: packet, gone afterwards
+ * @reason: which counter moves
+ *
+ * Context: any.
+ */
+void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
+		enum ipoib_drop_reason reason)
+{
+	trace_ipoib_drop(ipd->netdev, skb, reason);
+	atomic64_inc(&ipd->drops[reason]);
+	dev_kfree_skb_any(skb);
+}
+
+static void ipoib_drop_add_stats(const struct ipoib_dev *ipd,
+				 enum ipoib_drop_reason reason,
+				 struct rtnl_link_stats64 *stats)
+{
+	u64 count = atomic64_read(&ipd->drops[reason]);
+
+	switch (ipoib_drop_table[reason].counter) {
+	case IPOIB_COUNT_TX_DROPPED:
+		stats->tx_dropped += count;
+		break;
+	case IPOIB_COUNT_TX_ERRORS:
+		stats->tx_errors += count;
+		stats->tx_dropped += count;
+		break;
+	case IPOIB_COUNT_RX_LENGTH:
+		stats->rx_length_errors += count;
+		stats->rx_errors += count;
+		break;
+	case IPOIB_COUNT_RX_ERRORS:
+		stats->rx_errors += count;
+		break;
+	case IPOIB_COUNT_NONE:
+		break;
+	}
+}
+
+/**
+ * ipoib_drop_stats() - add what was dropped to the interface's counters
+ * @ipd: interface
+ * @stats: where to
+ */
+void ipoib_drop_stats(const struct ipoib_dev *ipd,
+		      struct rtnl_link_stats64 *stats)
+{
+	unsigned int reason;
+
+	for (reason = 0; reason < IPOIB_DROP_REASONS; reason++)
+		ipoib_drop_add_stats(ipd, reason, stats);
+}
+
+/* ---- parking ---- */
+
+/**
+ * ipoib_parked_drop() - drop packets that waited in vain
+ * @ipd: interface
+ * @parked: a list nobody else sees any more; empty afterwards
+ * @reason: for all of them
+ */
+void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
+		       enum ipoib_drop_reason reason)
+{
+	struct sk_buff *skb;
+
+	while ((skb = __skb_dequeue(parked)))
+		ipoib_drop(ipd, skb, reason);
+}
+
+/**
+ * ipoib_parked_resend() - send packets that waited
+ * @ipd: interface
+ * @parked: a list nobody else sees any more; empty afterwards
+ *
+ * They were parked as they came, headers included, and take the same way again:
+ * a stopped queue holds them back as it does all others.
+ *
+ * Context: process, no spinlock held.
+ */
+void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked)
+{
+	struct sk_buff *skb;
+
+	while ((skb = __skb_dequeue(parked))) {
+		skb->dev = ipd->netdev;
+		dev_queue_xmit(skb);
+	}
+}
+
+/* ---- address handles ---- */
+
+/**
+ * ipoib_ah_create() - make an address handle
+ * @ipd: interface
+ * @attr: where to
+ *
+ * Return: the handle, owned by the caller, or an ERR_PTR. Sleeps.
+ */
+struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
+				 struct rdma_ah_attr *attr)
+{
+	struct ipoib_ah *ah;
+	struct ib_ah *raw;
+
+	ah = kzalloc_obj(*ah, GFP_KERNEL);
+	if (!ah)
+		return ERR_PTR(-ENOMEM);
+
+	raw = rdma_create_ah(ipd->pd, attr, RDMA_CREATE_AH_SLEEPABLE);
+	if (IS_ERR(raw)) {
+		kfree(ah);
+		return ERR_CAST(raw);
+	}
+
+	ah->ah = raw;
+	return ah;
+}
+
+static void ipoib_ah_destroy(struct ipoib_ah *ah)
+{
+	rdma_destroy_ah(ah->ah, RDMA_DESTROY_AH_SLEEPABLE);
+	kfree(ah);
+}
+
+/**
+ * ipoib_ah_retire() - let go of an address handle
+ * @ipd: interface
+ * @ah: handle no reader can find any more, or NULL
+ *
+ * Senders that found it before may still be posting with it, and the HCA may
+ * read it until those sends complete. So it goes through two waits: an RCU
+ * grace period, then each transmit ring's tail has to pass the head it had at
+ * that time. Packets need no reference to it for that.
+ *
+ * Context: any that may take a _bh lock, between ipoib_resolve_init() and exit.
+ */
+void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	if (!ah)
+		return;
+
+	ah->grace = start_poll_synchronize_rcu();
+	spin_lock_bh(&resolve->lock);
+	list_add_tail(&ah->dead, &resolve->dead_ahs);
+	spin_unlock_bh(&resolve->lock);
+	queue_delayed_work(ipd->wq, &resolve->reap_work,
+			   msecs_to_jiffies(IPOIB_REAP_MS));
+}
+
+static void ipoib_ah_snap(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		ah->snapshot[i] = READ_ONCE(ipd->ud.txq[i].head);
+	ah->snapped = true;
+}
+
+static bool ipoib_ah_unused(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
+{
+	unsigned int i;
+	u32 tail;
+
+	if (!ah->snapped) {
+		if (!poll_state_synchronize_rcu(ah->grace))
+			return false;
+		ipoib_ah_snap(ipd, ah);
+	}
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		tail = READ_ONCE(ipd->ud.txq[i].tail);
+		if (!ipoib_snapshot_passed(tail, ah->snapshot[i]))
+			return false;
+	}
+
+	return true;
+}
+
+static void ipoib_ah_reap(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.reap_work.work);
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	struct ipoib_ah *ah, *next;
+	LIST_HEAD(dead);
+	bool again;
+
+	spin_lock_bh(&resolve->lock);
+	list_splice_init(&resolve->dead_ahs, &dead);
+	spin_unlock_bh(&resolve->lock);
+
+	list_for_each_entry_safe(ah, next, &dead, dead) {
+		if (!ipoib_ah_unused(ipd, ah))
+			continue;
+		list_del(&ah->dead);
+		ipoib_ah_destroy(ah);
+	}
+
+	spin_lock_bh(&resolve->lock);
+	list_splice(&dead, &resolve->dead_ahs);
+	again = !list_empty(&resolve->dead_ahs);
+	spin_unlock_bh(&resolve->lock);
+
+	if (again)
+		queue_delayed_work(ipd->wq, &resolve->reap_work,
+				   msecs_to_jiffies(IPOIB_REAP_MS));
+}
+
+/* The queue pairs are gone and so are all readers: nothing holds them. */
+static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
+{
+	struct ipoib_ah *ah, *next;
+	LIST_HEAD(dead);
+
+	spin_lock_bh(&ipd->resolve.lock);
+	list_splice_init(&ipd->resolve.dead_ahs, &dead);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	list_for_each_entry_safe(ah, next, &dead, dead)
+		ipoib_ah_destroy(ah);
+}
+
+/* ---- paths ---- */
+
+static const struct rhashtable_params ipoib_path_params = {
+	.key_len = sizeof(union ib_gid),
+	.key_offset = offsetof(struct ipoib_path, gid),
+	.head_offset = offsetof(struct ipoib_path, node),
+	.automatic_shrinking = true,
+};
+
+static void ipoib_path_put(struct ipoib_path *path)
+{
+	if (refcount_dec_and_test(&path->refs))
+		kfree_rcu(path, rcu);
+}
+
+static void __ipoib_path_set_state(struct ipoib_path *path,
+				   enum ipoib_path_state state)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	trace_ipoib_path(path->ipd->netdev, path->gid.raw, path->state, state,
+			 path->answer_status);
+	/* senders peek at it without the lock */
+	WRITE_ONCE(path->state, state);
+}
+
+static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
+					      const union ib_gid *gid)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_path *path;
+
+	path = kzalloc_obj(*path, GFP_ATOMIC);
+	if (!path)
+		return NULL;
+
+	path->ipd = ipd;
+	path->gid = *gid;
+	path->state = IPOIB_PATH_BACKOFF;
+	path->retry_at = jiffies;
+	INIT_LIST_HEAD(&path->todo);
+	INIT_LIST_HEAD(&path->neighs);
+	refcount_set(&path->refs, 1);
+
+	if (rhashtable_insert_fast(&ipd->resolve.paths, &path->node,
+				   ipoib_path_params)) {
+		kfree(path);
+		return NULL;
+	}
+
+	list_add_tail(&path->entry, &ipd->resolve.path_list);
+	return path;
+}
+
+static struct ipoib_path *__ipoib_path_get(struct ipoib_dev *ipd,
+					   const union ib_gid *gid)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_path *path;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	path = rhashtable_lookup_fast(&ipd->resolve.paths, gid,
+				      ipoib_path_params);
+	if (!path)
+		path = __ipoib_path_create(ipd, gid);
+	if (path)
+		refcount_inc(&path->refs);
+
+	return path;
+}
+
+/* A packet waits for this path: see that somebody asks for it. */
+static void __ipoib_path_want(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	lockdep_assert_held(&resolve->lock);
+
+	if (path->state != IPOIB_PATH_BACKOFF)
+		return;
+
+	if (time_before(jiffies, path->retry_at)) {
+		list_move_tail(&path->todo, &resolve->waiting);
+		return;
+	}
+
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move_tail(&path->todo, &resolve->todo);
+}
+
+static void ipoib_path_kick(struct ipoib_dev *ipd)
+{
+	mod_delayed_work(ipd->wq, &ipd->resolve.work, 0);
+}
+
+/* A packet uses a path that is due for a fresh look. */
+static void ipoib_path_refresh(struct ipoib_path *path)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+	bool kick = false;
+
+	if (time_before(jiffies, READ_ONCE(path->retry_at)))
+		return;
+
+	spin_lock_bh(&resolve->lock);
+	if (path->state == IPOIB_PATH_STALE) {
+		__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+		list_move_tail(&path->todo, &resolve->todo);
+		kick = true;
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	if (kick)
+		ipoib_path_kick(path->ipd);
+}
+
+static void __ipoib_path_take_parked(struct ipoib_path *path,
+				     struct sk_buff_head *parked)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_neigh *neigh;
+
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	list_for_each_entry(neigh, &path->neighs, on_path)
+		skb_queue_splice_tail_init(&neigh->parked, parked);
+}
+
+static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
+					     struct ipoib_ah *ah)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	return rcu_replace_pointer(path->ah, ah,
+				   lockdep_is_held(&path->ipd->resolve.lock));
+}
+
+/* ---- path queries ---- */
+
+/* Notes the end of a query. After the unlock the interface may be gone. */
+static void ipoib_path_note(struct ipoib_path *path, int status,
+			    const struct sa_path_rec *rec)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	spin_lock_bh(&resolve->lock);
+	if (path->state == IPOIB_PATH_QUERYING) {
+		path->answer_status = status;
+		if (!status)
+			path->answer = *rec;
+		__ipoib_path_set_state(path, IPOIB_PATH_ANSWERED);
+		list_move_tail(&path->todo, &resolve->todo);
+		ipoib_path_kick(ipd);
+	}
+	if (!--resolve->queries)
+		wake_up(&resolve->idle);
+	spin_unlock_bh(&resolve->lock);
+
+	ipoib_path_put(path);
+}
+
+/*
+ * ib_sa calls this exactly once per query, in process context, cancelled or
+ * not.
+ */
+static void ipoib_path_done(int status, struct sa_path_rec *rec,
+			    unsigned int num_recs, void *context)
+{
+	ipoib_path_note(context, status, rec);
+}
+
+static void ipoib_path_fill_query(const struct ipoib_path *path,
+				  struct sa_path_rec *rec)
+	__must_hold(&path->ipd->link.lock)
+{
+	const struct ipoib_dev *ipd = path->ipd;
+
+	memset(rec, 0, sizeof(*rec));
+	rec->rec_type = rdma_cap_opa_ah(ipd->ibdev, ipd->port) ?
+			SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
+	rec->dgid = path->gid;
+	rec->sgid = ipd->link.gid;
+	rec->pkey = cpu_to_be16(ipd->link.pkey);
+	rec->numb_path = 1;
+	rec->traffic_class = ipd->link.acted.bcast.traffic_class;
+}
+
+static void ipoib_path_query(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct sa_path_rec rec;
+	int id;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	ipoib_path_fill_query(path, &rec);
+	refcount_inc(&path->refs);
+	spin_lock_bh(&ipd->resolve.lock);
+	__ipoib_path_set_state(path, IPOIB_PATH_QUERYING);
+	ipd->resolve.queries++;
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	id = ib_sa_path_rec_get(&ipoib_sa_client, ipd->ibdev, ipd->port, &rec,
+				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |
+				IB_SA_PATH_REC_NUMB_PATH |
+				IB_SA_PATH_REC_TRAFFIC_CLASS |
+				IB_SA_PATH_REC_PKEY,
+				IPOIB_PATH_TIMEOUT_MS, GFP_KERNEL,
+				ipoib_path_done, path, &path->query);
+	if (id < 0) {
+		/* no callback then: a refused query is an answer like any other */
+		path->query = NULL;
+		ipoib_path_note(path, id, NULL);
+		return;
+	}
+
+	path->query_id = id;
+}
+
+/* An id that is no longer in use, or used anew, is recognised by ib_sa. */
+static void ipoib_path_cancel(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	lockdep_assert_held(&path->ipd->link.lock);
+
+	if (path->query)
+		ib_sa_cancel_query(path->query_id, path->query);
+	path->query = NULL;
+}
+
+static struct ipoib_ah *ipoib_path_make_ah(struct ipoib_path *path)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct rdma_ah_attr attr;
+	struct ipoib_ah *ah;
+	int err;
+
+	/* a router may answer with the GID of the next hop */
+	path->answer.dgid = path->gid;
+	err = ib_init_ah_attr_from_path(ipd->ibdev, ipd->port, &path->answer,
+					&attr, NULL);
+	if (err)
+		return ERR_PTR(err);
+
+	ah = ipoib_ah_create(ipd, &attr);
+	rdma_destroy_ah_attr(&attr);
+	return ah;
+}
+
+static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct sk_buff_head parked;
+	struct ipoib_ah *old;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	old = __ipoib_path_swap_ah(path, ah);
+	path->failures = 0;
+	__ipoib_path_set_state(path, IPOIB_PATH_READY);
+	__ipoib_path_take_parked(path, &parked);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_ah_retire(ipd, old);
+	ipoib_parked_resend(ipd, &parked);
+}
+
+/* Not a no: the subnet manager's address is only just being found out. */
+static void __ipoib_path_try_again(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	path->retry_at = jiffies + msecs_to_jiffies(IPOIB_PATH_AGAIN_MS);
+	if (rcu_access_pointer(path->ah)) {
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		return;
+	}
+	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	list_move_tail(&path->todo, &resolve->waiting);
+}
+
+/*
+ * An address handle that works is worth more than the word of a subnet
+ * administrator that may be starting up: it serves on through a few refusals,
+ * and through any number of time-outs.
+ */
+static bool __ipoib_path_serves_on(const struct ipoib_path *path, int status)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	if (!rcu_access_pointer(path->ah))
+		return false;
+
+	return status == -ETIMEDOUT || path->failures < IPOIB_PATH_FAILURES;
+}
+
+static void ipoib_path_failed(struct ipoib_path *path, int status)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_ah *old = NULL;
+	struct sk_buff_head parked;
+	u32 wait_ms;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	if (status == -EAGAIN) {
+		__ipoib_path_try_again(path);
+		goto unlock;
+	}
+
+	path->failures++;
+	wait_ms = ipoib_backoff_ms(path->failures, IPOIB_PATH_FIRST_MS,
+				   IPOIB_PATH_MOST_MS, get_random_u32());
+	WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(wait_ms));
+	if (__ipoib_path_serves_on(path, status)) {
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		goto unlock;
+	}
+	old = __ipoib_path_swap_ah(path, NULL);
+	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	__ipoib_path_take_parked(path, &parked);
+unlock:
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_ah_retire(ipd, old);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_PATH);
+	ipoib_dbg(ipd, "no path to %pI6: %pe, asked %u times\n", path->gid.raw,
+		  ERR_PTR(status), path->failures);
+}
+
+static void ipoib_path_answered(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	int status = path->answer_status;
+	struct ipoib_ah *ah;
+
+	lockdep_assert_held(&path->ipd->link.lock);
+
+	path->query = NULL;
+	if (!status) {
+		ah = ipoib_path_make_ah(path);
+		if (!IS_ERR(ah)) {
+			ipoib_path_publish(path, ah);
+			return;
+		}
+		status = PTR_ERR(ah);
+	}
+
+	ipoib_path_failed(path, status);
+}
+
+/* ---- neighbours ---- */
+
+static const struct rhashtable_params ipoib_neigh_params = {
+	.key_len = sizeof(struct ipoib_hwaddr),
+	.key_offset = offsetof(struct ipoib_neigh, ha),
+	.head_offset = offsetof(struct ipoib_neigh, node),
+	.automatic_shrinking = true,
+};
+
+static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
+						const struct ipoib_hwaddr *ha)
+	__must_hold(&ipd->resolve.lock)
+{
+	union ib_gid gid = ipoib_hwaddr_gid(ha);
+	struct ipoib_neigh *neigh;
+
+	neigh = kzalloc_obj(*neigh, GFP_ATOMIC);
+	if (!neigh)
+		return NULL;
+
+	neigh->ha = *ha;
+	neigh->used = jiffies;
+	__skb_queue_head_init(&neigh->parked);
+	neigh->path = __ipoib_path_get(ipd, &gid);
+	if (!neigh->path)
+		goto err_free;
+
+	if (rhashtable_insert_fast(&ipd->resolve.neighs, &neigh->node,
+				   ipoib_neigh_params))
+		goto err_put_path;
+
+	list_add_tail(&neigh->on_path, &neigh->path->neighs);
+	return neigh;
+
+err_put_path:
+	/* a path nobody uses yet stays in the table for the next attempt */
+	ipoib_path_put(neigh->path);
+err_free:
+	kfree(neigh);
+	return NULL;
+}
+
+static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
+					     const struct ipoib_hwaddr *ha)
+	__must_hold(&ipd->resolve.lock)
+{
+	struct ipoib_neigh *neigh;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	neigh = rhashtable_lookup_fast(&ipd->resolve.neighs, ha,
+				       ipoib_neigh_params);
+	return neigh ? neigh : __ipoib_neigh_create(ipd, ha);
+}
+
+/* Readers that found it keep it, and its path, for a grace period. */
+static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
+				 struct ipoib_neigh *neigh,
+				 struct sk_buff_head *parked)
+	__must_hold(&ipd->resolve.lock)
+{
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
+			       ipoib_neigh_params);
+	list_del_init(&neigh->on_path);
+	skb_queue_splice_tail_init(&neigh->parked, parked);
+	ipoib_path_put(neigh->path);
+	kfree_rcu(neigh, rcu);
+}
+
+static void __ipoib_path_unlink(struct ipoib_path *path,
+				struct sk_buff_head *parked)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_neigh *neigh, *next;
+
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	list_for_each_entry_safe(neigh, next, &path->neighs, on_path)
+		__ipoib_neigh_unlink(ipd, neigh, parked);
+	rhashtable_remove_fast(&ipd->resolve.paths, &path->node,
+			       ipoib_path_params);
+	list_del(&path->entry);
+	list_del_init(&path->todo);
+	__ipoib_path_set_state(path, IPOIB_PATH_DEAD);
+}
+
+/*
+ * The second half of removing a path, after the unlinking: nobody new finds it.
+ * A query's callback may still hold it, and senders its address handle.
+ */
+static void ipoib_path_release(struct ipoib_path *path)
+	__must_hold(&path->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_ah *ah;
+
+	ipoib_path_cancel(path);
+	spin_lock_bh(&ipd->resolve.lock);
+	ah = __ipoib_path_swap_ah(path, NULL);
+	spin_unlock_bh(&ipd->resolve.lock);
+	ipoib_ah_retire(ipd, ah);
+	ipoib_path_put(path);
+}
+
+/*
+ * No address handle for this neighbour: keep the packet until there is one.
+ * Another sender or the resolver may have been faster; then it is sent after
+ * all, which is what the returned handle is for. Caller is in an RCU read
+ * section.
+ */
+static const struct ipoib_ah *ipoib_neigh_park_rcu(struct ipoib_dev *ipd,
+						   struct sk_buff *skb,
+						   const struct ipoib_hwaddr *ha)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	const struct ipoib_ah *ah = NULL;
+	enum ipoib_drop_reason reason;
+	struct ipoib_neigh *neigh;
+
+	spin_lock_bh(&resolve->lock);
+	reason = IPOIB_DROP_TX_LINK;
+	if (!resolve->accepting)
+		goto drop;
+	reason = IPOIB_DROP_TX_NO_MEM;
+	neigh = __ipoib_neigh_get(ipd, ha);
+	if (!neigh)
+		goto drop;
+
+	ah = rcu_dereference_protected(neigh->path->ah,
+				       lockdep_is_held(&resolve->lock));
+	if (ah)
+		goto unlock;
+
+	reason = IPOIB_DROP_TX_PARK_FULL;
+	if (skb_queue_len(&neigh->parked) >= IPOIB_NEIGH_PARKED_MOST)
+		goto drop;
+	__skb_queue_tail(&neigh->parked, skb);
+	/* a full list does not count as use, so a silent peer ages out */
+	neigh->used = jiffies;
+	__ipoib_path_want(neigh->path);
+unlock:
+	spin_unlock_bh(&resolve->lock);
+	if (!ah)
+		ipoib_path_kick(ipd);
+	return ah;
+
+drop:
+	spin_unlock_bh(&resolve->lock);
+	ipoib_drop(ipd, skb, reason);
+	return NULL;
+}
+
+/**
+ * ipoib_neigh_resolve_rcu() - find the way to a unicast address
+ * @ipd: interface
+ * @skb: packet with its in-host header
+ * @ha: its destination
+ *
+ * Context: ndo_start_xmit, in an RCU read section.
+ *
+ * Return: the address handle, good for as long as the read section; or NULL, and
+ * then the packet is parked or dropped.
+ */
+const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
+					       struct sk_buff *skb,
+					       const struct ipoib_hwaddr *ha)
+{
+	const struct ipoib_ah *ah = NULL;
+	struct ipoib_neigh *neigh;
+
+	neigh = rhashtable_lookup(&ipd->resolve.neighs, ha, ipoib_neigh_params);
+	if (likely(neigh))
+		ah = rcu_dereference(neigh->path->ah);
+	if (unlikely(!ah))
+		return ipoib_neigh_park_rcu(ipd, skb, ha);
+
+	if (time_after(jiffies, READ_ONCE(neigh->used)))
+		WRITE_ONCE(neigh->used, jiffies);
+	if (unlikely(READ_ONCE(neigh->path->state) == IPOIB_PATH_STALE))
+		ipoib_path_refresh(neigh->path);
+
+	return ah;
+}
+
+/* ---- resolver ---- */
+
+static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
+					     enum ipoib_path_state *state)
+{
+	struct ipoib_path *path;
+
+	spin_lock_bh(&resolve->lock);
+	path = list_first_entry_or_null(&resolve->todo, struct ipoib_path, todo);
+	if (path) {
+		list_del_init(&path->todo);
+		*state = path->state;
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	return path;
+}
+
+/* Moves what is due; says when the next will be, in jiffies from now. */
+static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
+				  unsigned long *delay)
+{
+	struct ipoib_path *path, *next;
+	bool waiting = false;
+	long left;
+
+	*delay = MAX_JIFFY_OFFSET;
+	spin_lock_bh(&resolve->lock);
+	list_for_each_entry_safe(path, next, &resolve->waiting, todo) {
+		__ipoib_path_want(path);
+		if (path->state != IPOIB_PATH_BACKOFF)
+			continue;
+		waiting = true;
+		left = path->retry_at - jiffies;
+		*delay = min_t(unsigned long, *delay, max(left, 1L));
+	}
+	spin_unlock_bh(&resolve->lock);
+
+	return waiting;
+}
+
+/*
+ * Only the holder of link.lock unlinks paths, so one taken from the list stays
+ * while it is looked at.
+ */
+static void ipoib_resolve_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.work.work);
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	enum ipoib_path_state state;
+	struct ipoib_path *path;
+	unsigned long delay;
+	bool waiting;
+
+	mutex_lock(&ipd->link.lock);
+	waiting = ipoib_resolve_waiting(resolve, &delay);
+	while ((path = ipoib_resolve_next(resolve, &state))) {
+		if (state == IPOIB_PATH_WANTED)
+			ipoib_path_query(path);
+		else if (state == IPOIB_PATH_ANSWERED)
+			ipoib_path_answered(path);
+	}
+	mutex_unlock(&ipd->link.lock);
+
+	/* a kick in between has set a shorter delay, which then stands */
+	if (waiting)
+		queue_delayed_work(ipd->wq, &resolve->work, delay);
+}
+
+static unsigned long ipoib_gc_interval(void)
+{
+	return max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
+}
+
+static void ipoib_neigh_expire(struct ipoib_dev *ipd, struct ipoib_neigh *neigh)
+{
+	struct ipoib_path *path = neigh->path;
+	struct sk_buff_head parked;
+	bool last;
+
+	if (list_empty(&neigh->on_path))
+		return;
+
+	__skb_queue_head_init(&parked);
+	spin_lock_bh(&ipd->resolve.lock);
+	__ipoib_neigh_unlink(ipd, neigh, &parked);
+	last = list_empty(&path->neighs);
+	if (last)
+		__ipoib_path_unlink(path, &parked);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_FORGOTTEN);
+	if (last)
+		ipoib_path_release(path);
+}
+
+static bool ipoib_resolve_is_accepting(struct ipoib_resolve *resolve)
+{
+	bool accepting;
+
+	spin_lock_bh(&resolve->lock);
+	accepting = resolve->accepting;
+	spin_unlock_bh(&resolve->lock);
+
+	return accepting;
+}
+
+/* The walk may meet an entry twice or start over; it takes only what is idle. */
+static void ipoib_resolve_gc(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     resolve.gc_work.work);
+	unsigned long idle = 2 * ipoib_gc_interval();
+	struct rhashtable_iter iter;
+	struct ipoib_neigh *neigh;
+
+	mutex_lock(&ipd->link.lock);
+	rhashtable_walk_enter(&ipd->resolve.neighs, &iter);
+	rhashtable_walk_start(&iter);
+	while ((neigh = rhashtable_walk_next(&iter))) {
+		if (IS_ERR(neigh))
+			continue;
+		if (time_after(jiffies, READ_ONCE(neigh->used) + idle))
+			ipoib_neigh_expire(ipd, neigh);
+	}
+	rhashtable_walk_stop(&iter);
+	rhashtable_walk_exit(&iter);
+	mutex_unlock(&ipd->link.lock);
+
+	if (ipoib_resolve_is_accepting(&ipd->resolve))
+		queue_delayed_work(ipd->wq, &ipd->resolve.gc_work,
+				   ipoib_gc_interval());
+}
+
+/**
+ * ipoib_resolve_accept() - let packets create neighbours
+ * @ipd: interface
+ */
+void ipoib_resolve_accept(struct ipoib_dev *ipd)
+{
+	spin_lock_bh(&ipd->resolve.lock);
+	ipd->resolve.accepting = true;
+	spin_unlock_bh(&ipd->resolve.lock);
+	queue_delayed_work(ipd->wq, &ipd->resolve.gc_work, ipoib_gc_interval());
+}
+
+static struct ipoib_path *ipoib_resolve_unlink_first(struct ipoib_dev *ipd,
+						     struct sk_buff_head *parked)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	struct ipoib_path *path;
+
+	spin_lock_bh(&resolve->lock);
+	resolve->accepting = false;
+	path = list_first_entry_or_null(&resolve->path_list, struct ipoib_path,
+					entry);
+	if (path)
+		__ipoib_path_unlink(path, parked);
+	spin_unlock_bh(&resolve->lock);
+
+	return path;
+}
+
+/**
+ * ipoib_resolve_forget() - drop every neighbour and path, and take no new ones
+ * @ipd: interface
+ *
+ * Queries are cancelled, their callbacks are not waited for.
+ */
+void ipoib_resolve_forget(struct ipoib_dev *ipd)
+{
+	struct sk_buff_head parked;
+	struct ipoib_path *path;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	__skb_queue_head_init(&parked);
+	while ((path = ipoib_resolve_unlink_first(ipd, &parked)))
+		ipoib_path_release(path);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_FORGOTTEN);
+	cancel_delayed_work(&ipd->resolve.gc_work);
+}
+
+static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	u32 spread_ms = at_once ? 0 : get_random_u32() % IPOIB_PATH_SPREAD_MS;
+
+	switch (path->state) {
+	case IPOIB_PATH_READY:
+	case IPOIB_PATH_STALE:
+		WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(spread_ms));
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		break;
+	case IPOIB_PATH_BACKOFF:
+		WRITE_ONCE(path->retry_at, jiffies);
+		return;
+	default:
+		return;
+	}
+
+	if (!at_once)
+		return;
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move_tail(&path->todo, &path->ipd->resolve.todo);
+}
+
+/**
+ * ipoib_resolve_refresh() - distrust all paths, but use them
+ * @ipd: interface
+ * @at_once: ask for each now; otherwise when a packet uses it, after a short
+ *	random while that keeps a cluster's queries apart
+ */
+void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once)
+{
+	struct ipoib_path *path;
+
+	spin_lock_bh(&ipd->resolve.lock);
+	list_for_each_entry(path, &ipd->resolve.path_list, entry)
+		__ipoib_path_age(path, at_once);
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	ipoib_path_kick(ipd);
+}
+
+/**
+ * ipoib_resolve_init() - make the tables
+ * @ipd: interface
+ *
+ * Return: 0 or an errno.
+ */
+int ipoib_resolve_init(struct ipoib_dev *ipd)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	int err;
+
+	err = rhashtable_init(&resolve->neighs, &ipoib_neigh_params);
+	if (err)
+		return err;
+
+	err = rhashtable_init(&resolve->paths, &ipoib_path_params);
+	if (err)
+		goto err_destroy_neighs;
+
+	return 0;
+
+err_destroy_neighs:
+	rhashtable_destroy(&resolve->neighs);
+	return err;
+}
+
+static bool ipoib_resolve_is_idle(struct ipoib_resolve *resolve)
+{
+	bool idle;
+
+	spin_lock_bh(&resolve->lock);
+	idle = !resolve->queries;
+	spin_unlock_bh(&resolve->lock);
+
+	return idle;
+}
+
+/**
+ * ipoib_resolve_exit() - undo ipoib_resolve_init()
+ * @ipd: interface; unregistered, everything forgotten, queue pairs destroyed
+ *
+ * Cancelled queries call back at once, so the wait is short.
+ */
+void ipoib_resolve_exit(struct ipoib_dev *ipd)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	wait_event(resolve->idle, ipoib_resolve_is_idle(resolve));
+	cancel_delayed_work_sync(&resolve->work);
+	cancel_delayed_work_sync(&resolve->gc_work);
+	cancel_delayed_work_sync(&resolve->reap_work);
+	synchronize_rcu();
+	ipoib_ah_reap_all(ipd);
+	rhashtable_destroy(&resolve->paths);
+	rhashtable_destroy(&resolve->neighs);
+}
+
+/**
+ * ipoib_resolve_init_early() - make the parts that live as long as the interface
+ * @ipd: interface
+ *
+ * Lock, lists and work items: from here on the exit path may look at them.
+ */
+void ipoib_resolve_init_early(struct ipoib_dev *ipd)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+
+	spin_lock_init(&resolve->lock);
+	INIT_LIST_HEAD(&resolve->path_list);
+	INIT_LIST_HEAD(&resolve->todo);
+	INIT_LIST_HEAD(&resolve->waiting);
+	INIT_LIST_HEAD(&resolve->dead_ahs);
+	init_waitqueue_head(&resolve->idle);
+	INIT_DELAYED_WORK(&resolve->work, ipoib_resolve_work);
+	INIT_DELAYED_WORK(&resolve->gc_work, ipoib_resolve_gc);
+	INIT_DELAYED_WORK(&resolve->reap_work, ipoib_ah_reap);
+}
