@@ -6,7 +6,7 @@ sources and kernel: the checkout stays clean, two kernels never collide, and
 what was built once is not built again.
 """
 
-import fnmatch
+import glob
 import os
 import re
 import shutil
@@ -35,15 +35,9 @@ class Part:
 
     def files(self, checkout):
         """Its source files, relative to the checkout."""
-        found = []
-        for pattern in self.patterns:
-            base = os.path.dirname(pattern)
-            where = os.path.join(checkout, base)
-            names = os.listdir(where) if os.path.isdir(where) else []
-            found += [os.path.join(base, name) for name in names
-                      if fnmatch.fnmatch(name, os.path.basename(pattern))
-                      and os.path.isfile(os.path.join(where, name))]
-        return sorted(found)
+        return sorted(name for pattern in self.patterns
+                      for name in glob.glob(pattern, root_dir=checkout)
+                      if os.path.isfile(os.path.join(checkout, name)))
 
     def there(self, checkout):
         """Whether this checkout has it."""
