@@ -7,10 +7,12 @@
  * and no verb is called but what asks a port about itself.
  *
  * Stages: parameters, levels, link, identity, transport, jobs under RTNL, open
- * and stop, netdev tables, mode and sysfs, interface set-up, events, client,
- * notifier, module.
+ * and stop, netdev tables, mode and sysfs, interface set-up, events, finding an
+ * interface, client, notifier, module.
  */
 #include <linux/ethtool.h>
+#include <linux/in6.h>
+#include <linux/inetdevice.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/random.h>
@@ -18,6 +20,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include <net/addrconf.h>
 #include <net/netdev_lock.h>
 #include <net/net_namespace.h>
 #include <net/pkt_sched.h>
@@ -1132,6 +1135,147 @@ static void ipoib_event(struct ib_event_handler *handler,
 	ipoib_event_post(ipd, event->event);
 }
 
+/* ---- finding an interface ---- */
+
+/**
+ * struct ipoib_search - which interface the RDMA connection manager asks for
+ * @port: of the HCA
+ * @pkey_index: place of the request's P_Key in the port's table
+ * @gid: GID the request came to, or NULL
+ * @addr: IP address it came to, or NULL before it matters
+ * @found: the first interface that fits
+ * @count: how many do
+ */
+struct ipoib_search {
+	u32 port;
+	u16 pkey_index;
+	const union ib_gid *gid;
+	const struct sockaddr *addr;
+	struct ipoib_dev *found;
+	unsigned int count;
+};
+
+static bool ipoib_owns_ip(struct net_device *dev, const struct sockaddr *addr)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+	struct in_device *in_dev;
+
+	switch (addr->sa_family) {
+	case AF_INET:
+		in_dev = __in_dev_get_rcu(dev);
+		return in_dev && inet_confirm_addr(dev_net(dev), in_dev, 0,
+						   in->sin_addr.s_addr,
+						   RT_SCOPE_HOST);
+	case AF_INET6:
+		return IS_ENABLED(CONFIG_IPV6) &&
+		       ipv6_chk_addr(dev_net(dev), &in6->sin6_addr, dev, 1);
+	default:
+		return false;
+	}
+}
+
+static int ipoib_upper_owns_ip(struct net_device *upper,
+			       struct netdev_nested_priv *priv)
+{
+	return ipoib_owns_ip(upper, priv->data);
+}
+
+/* The interface itself, or a bond or the like on top of it. */
+static bool ipoib_has_ip(struct net_device *dev, const struct sockaddr *addr)
+{
+	struct netdev_nested_priv priv = { .data = (void *)addr };
+	bool has;
+
+	rcu_read_lock();
+	has = ipoib_owns_ip(dev, addr) ||
+	      netdev_walk_all_upper_dev_rcu(dev, ipoib_upper_owns_ip, &priv);
+	rcu_read_unlock();
+
+	return has;
+}
+
+static bool ipoib_fits(struct ipoib_dev *ipd, const struct ipoib_search *search)
+{
+	bool fits;
+
+	mutex_lock(&ipd->link.lock);
+	fits = ipd->link.acted.pkey &&
+	       ipd->link.acted.pkey_index == search->pkey_index &&
+	       (!search->gid ||
+		!memcmp(search->gid, &ipd->link.gid, sizeof(ipd->link.gid)));
+	mutex_unlock(&ipd->link.lock);
+
+	return fits && (!search->addr ||
+			ipoib_has_ip(ipd->netdev, search->addr));
+}
+
+static void ipoib_search_one(struct ipoib_dev *ipd, struct ipoib_search *search)
+{
+	if (!ipoib_fits(ipd, search))
+		return;
+	if (!search->found)
+		search->found = ipd;
+	search->count++;
+}
+
+static void ipoib_search_all(struct ipoib_hca *hca, struct ipoib_search *search)
+{
+	struct ipoib_dev *ipd, *child;
+
+	search->found = NULL;
+	search->count = 0;
+	list_for_each_entry(ipd, &hca->parents, sibling) {
+		if (ipd->port != search->port)
+			continue;
+		ipoib_search_one(ipd, search);
+		mutex_lock(&ipd->children.lock);
+		list_for_each_entry(child, &ipd->children.list, sibling)
+			ipoib_search_one(child, search);
+		mutex_unlock(&ipd->children.lock);
+	}
+}
+
+/* A bond answers for its slaves; a VRF does not: it is no link. */
+static struct net_device *ipoib_hold_top(struct net_device *dev)
+{
+	struct net_device *master;
+
+	rcu_read_lock();
+	master = netdev_master_upper_dev_get_rcu(dev);
+	if (master && !netif_is_l3_master(master))
+		dev = master;
+	dev_hold(dev);
+	rcu_read_unlock();
+
+	return dev;
+}
+
+/* The IP address decides only where P_Key and GID leave a choice. */
+static struct net_device *
+ipoib_get_net_dev_by_params(struct ib_device *ibdev, u32 port, u16 pkey,
+			    const union ib_gid *gid,
+			    const struct sockaddr *addr, void *client_data)
+{
+	struct ipoib_search search = { .port = port, .gid = gid };
+
+	if (!rdma_protocol_ib(ibdev, port) ||
+	    ib_find_cached_pkey(ibdev, port, pkey, &search.pkey_index))
+		return NULL;
+
+	ipoib_search_all(client_data, &search);
+	if (search.count > 1) {
+		search.addr = addr;
+		ipoib_search_all(client_data, &search);
+	}
+	if (search.count > 1)
+		dev_warn_ratelimited(&ibdev->dev,
+				     "%u interfaces of port %u have %pISc\n",
+				     search.count, port, addr);
+
+	return search.found ? ipoib_hold_top(search.found->netdev) : NULL;
+}
+
 /* ---- client ---- */
 
 static int ipoib_add_port(struct ipoib_hca *hca, u32 port)
@@ -1260,6 +1404,7 @@ static struct ib_client ipoib_client = {
 	.name = "ipoib",
 	.add = ipoib_add_one,
 	.remove = ipoib_remove_one,
+	.get_net_dev_by_params = ipoib_get_net_dev_by_params,
 };
 
 /* ---- notifier ---- */

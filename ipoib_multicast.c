@@ -338,10 +338,13 @@ static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
 static void ipoib_mcast_complain(struct ipoib_dev *ipd,
 				 const struct ipoib_mcast *group, int status)
 {
-	/* these say nothing about the group: the port, or nobody answers */
-	if (status == -ETIMEDOUT || status == -EAGAIN || status == -ENETRESET ||
-	    group->kind == IPOIB_MCAST_SEND_ONLY ||
-	    group->failures > IPOIB_JOIN_COMPLAINTS) {
+	bool news = group->failures && group->failures < IPOIB_JOIN_COMPLAINTS;
+
+	/* a time-out says nothing about the group, and a subnet manager that is
+	 * starting up refuses once without meaning it
+	 */
+	if (!news || status == -ETIMEDOUT || status == -EAGAIN ||
+	    group->kind == IPOIB_MCAST_SEND_ONLY) {
 		ipoib_dbg_mcast(ipd, "no membership of %pI6: %pe\n",
 				group->mgid.raw, ERR_PTR(status));
 		return;
