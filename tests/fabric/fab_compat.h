@@ -7,9 +7,14 @@
 #define FAB_COMPAT_H
 
 #include <linux/hrtimer.h>
+#include <linux/slab.h>
 #include <linux/timer.h>
 #include <linux/version.h>
 #include <rdma/ib_verbs.h>
+
+#ifndef kzalloc_obj
+#define kzalloc_obj(obj, gfp) kzalloc(sizeof(obj), gfp)
+#endif
 
 #ifndef timer_container_of
 #define timer_container_of(var, timer, field) from_timer(var, timer, field)

@@ -71,6 +71,7 @@ static void fab_vector_run(struct tasklet_struct *work)
 	llist_for_each_entry_safe(cq, next, list, link) {
 		/* From here on the queue may be listed again. */
 		clear_bit(FAB_CQ_QUEUED, &cq->flags);
+		/* Pairs with test_and_set_bit() in fab_cq_raise(). */
 		smp_mb__after_atomic();
 		if (!test_bit(FAB_CQ_DEAD, &cq->flags))
 			fab_cq_tell(cq);
@@ -115,6 +116,8 @@ static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
 /**
  * fab_vectors_create - make the completion vectors all HCAs share
  * @count: how many; they go round the processors
+ *
+ * Return: 0 or -ENOMEM.
  */
 int fab_vectors_create(unsigned int count)
 {
@@ -320,6 +323,8 @@ static enum hrtimer_restart fab_cq_timeout(struct hrtimer *timer)
  * @ibcq: the queue
  * @count: completions after which an event is raised at once
  * @usecs: longest time an event waits; 0 switches moderation off
+ *
+ * Return: 0.
  */
 int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
 {

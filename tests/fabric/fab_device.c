@@ -365,7 +365,8 @@ static void fab_hca_free(struct fab_hca *hca)
  * fab_hca_plug - make the ib_device of a node and bring its links up
  * @node: node of type CA without a device
  *
- * Context: may sleep. Return: 0 or what ib_core says.
+ * Context: may sleep.
+ * Return: 0 or what ib_core says.
  */
 int fab_hca_plug(struct fab_node *node)
 {

@@ -46,7 +46,7 @@ int fab_mcast_attach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 	if (qp->type != IB_QPT_UD || !qp->port || !fab_gid_is_mcast(gid))
 		return -EINVAL;
 
-	entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+	entry = kzalloc_obj(*entry, GFP_KERNEL);
 	if (!entry)
 		return -ENOMEM;
 	entry->mgid = *gid;

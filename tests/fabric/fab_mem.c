@@ -20,6 +20,8 @@
  * @ibpd: protection domain
  * @access: enum ib_access_flags, not enforced: nothing on the fabric writes
  *	but into receive requests
+ *
+ * Return: the region, or ERR_PTR.
  */
 struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access)
 {
@@ -28,7 +30,7 @@ struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access)
 	u32 key;
 	int err;
 
-	mr = kzalloc(sizeof(*mr), GFP_KERNEL);
+	mr = kzalloc_obj(*mr, GFP_KERNEL);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
 
@@ -75,7 +77,9 @@ static bool fab_lkey_valid(struct fab_hca *hca, u32 lkey)
  * @sge: scatter list
  * @num: its length
  *
- * Context: any. Entries of length 0 are not looked at, as on real HCAs.
+ * Context: any.
+ * Return: true when every key is one of the HCA's. Entries of length 0 are not
+ * looked at, as on real HCAs.
  */
 bool fab_sges_valid(struct fab_hca *hca, const struct ib_sge *sge,
 		    unsigned int num)

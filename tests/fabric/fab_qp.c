@@ -294,6 +294,7 @@ static bool fab_sq_run(struct fab_qp *qp)
 {
 	int budget = FAB_SQ_BUDGET;
 
+	/* Pairs with the release in fab_send_add(): the slot is written. */
 	while (qp->sq.next != smp_load_acquire(&qp->sq.head)) {
 		enum ib_qp_state state = READ_ONCE(qp->state);
 
@@ -621,7 +622,7 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	if (err)
 		return err;
 
-	qp = kzalloc(sizeof(*qp), GFP_KERNEL);
+	qp = kzalloc_obj(*qp, GFP_KERNEL);
 	if (!qp)
 		return -ENOMEM;
 
@@ -687,7 +688,8 @@ int fab_qp_destroy(struct ib_qp *ibqp, struct ib_udata *udata)
  * @port: port it arrived at
  * @qpn: destination QP
  *
- * Context: RCU read section. Return: NULL when there is none on this port.
+ * Context: RCU read section.
+ * Return: NULL when there is none on this port.
  */
 struct fab_qp *fab_qp_find_rcu(struct fab_port *port, u32 qpn)
 {

@@ -411,7 +411,7 @@ int fab_switch_init(struct fab_node *node)
 {
 	struct fab_switch *sw;
 
-	sw = kzalloc(sizeof(*sw), GFP_KERNEL);
+	sw = kzalloc_obj(*sw, GFP_KERNEL);
 	if (!sw)
 		return -ENOMEM;
 	sw->lft = vmalloc(FAB_LFT_SIZE);

@@ -354,7 +354,8 @@ static enum fab_counter fab_smp_put(struct fab_port *port,
  * @port: the port
  * @smp: the packet
  *
- * Context: softirq, RCU read section. Return: true when QP0 took it.
+ * Context: softirq, RCU read section.
+ * Return: true when QP0 took it.
  */
 bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 {

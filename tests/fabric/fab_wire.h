@@ -91,9 +91,20 @@
 
 /**
  * struct fab_switch_info - attribute SwitchInfo
- *
+ * @linear_cap: LinearFDBCap, LIDs the unicast table has
+ * @random_cap: RandomFDBCap, 0
+ * @mcast_cap: MulticastFDBCap, multicast LIDs the table has
+ * @linear_top: LinearFDBTop, highest LID that is forwarded
+ * @default_port: not used with a linear table
+ * @default_mcast_primary: DefaultMulticastPrimaryPort
+ * @default_mcast_secondary: DefaultMulticastNotPrimaryPort
  * @lifetime_change: LifeTimeValue (5 bits), PortStateChange (write 1 to
  *	clear), two reserved bits
+ * @lids_per_port: of a random table
+ * @partition_enforce_cap: P_Keys each external port can enforce, 0
+ * @enforce_flags: InboundEnforcementCap and following bits
+ * @reserved: 0
+ * @mcast_top: MulticastFDBTop
  *
  * Source: IBA 14.2.5.4.
  */

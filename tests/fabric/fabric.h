@@ -70,7 +70,7 @@
 #define FAB_MAX_SGE		18
 #define FAB_MAX_INLINE		512
 #define FAB_MAX_CQ		65536
-#define FAB_MAX_CQE		(1 << 20)
+#define FAB_MAX_CQE		BIT(20)
 #define FAB_LOCAL_LKEY		0x00fab000
 
 /* A switch queues so many SMPs; VL15 has no flow control (IBA 7.6.4) */
@@ -179,7 +179,7 @@ struct fab_port {
 
 	struct fab_qp __rcu *smi;
 	struct fab_qp __rcu *gsi;
-	spinlock_t mcast_lock;
+	spinlock_t mcast_lock; /* writers of mcast */
 	struct hlist_head mcast[FAB_MCAST_BUCKETS];
 	struct fab_stats __percpu *stats;
 };
@@ -222,7 +222,7 @@ struct fab_switch {
 	u8 *lft;
 	u16 (*mft)[FAB_MFT_POSITIONS];
 
-	spinlock_t vl15_lock;
+	spinlock_t vl15_lock; /* vl15 and vl15_len */
 	struct list_head vl15;
 	unsigned int vl15_len;
 	struct tasklet_struct work;
@@ -269,7 +269,7 @@ struct fab_node {
  * @num_vectors: completion vectors of each HCA
  */
 struct fab_fabric {
-	spinlock_t ctl;
+	spinlock_t ctl; /* states, PortInfo, tables an SMP can set */
 	struct fab_node *hcas;
 	struct fab_node *switches;
 	unsigned int num_hcas;
@@ -388,7 +388,7 @@ struct fab_cq {
 	atomic_t active;
 	unsigned int vector;
 
-	spinlock_t lock;
+	spinlock_t lock; /* everything below */
 	struct fab_cqe *ring;
 	u32 size;
 	u32 mask;
@@ -464,7 +464,7 @@ struct fab_rwqe {
  *	free before, as on a real HCA; written under the CQ's lock
  */
 struct fab_ring {
-	spinlock_t lock;
+	spinlock_t lock; /* head; of a receive ring next, too */
 	void *wqes;
 	u32 mask;
 	u32 limit;
@@ -511,7 +511,7 @@ struct fab_qp {
 	u32 max_inline;
 	struct fab_cq *send_cq;
 	struct fab_cq *recv_cq;
-	struct mutex mutex;
+	struct mutex mutex; /* modify and destroy */
 	enum ib_qp_state state;
 	struct ib_qp_attr attr;
 	u16 pkey_index;
@@ -642,6 +642,8 @@ static inline void fab_softirqs_on(unsigned long flags)
  * fab_port_has_lid - is a LID one of a port's own
  * @port: the port
  * @lid: unicast LID
+ *
+ * Return: true when it is, path bits aside.
  */
 static inline bool fab_port_has_lid(const struct fab_port *port, u16 lid)
 {

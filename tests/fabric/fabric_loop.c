@@ -87,7 +87,7 @@ struct loop_end {
 	u32 bytes;
 	u64 quota;
 	u64 expected;
-	spinlock_t lock;
+	spinlock_t lock; /* posted */
 	u64 posted;
 	u64 sent;
 	u64 received;
