@@ -17,6 +17,8 @@ import time
 
 # children inherit it, so the janitor knows what its lab made
 TOKEN = "%x-%x" % (os.getpid(), time.time_ns())
+# a lab in another container may use the same cache and be invisible from here
+ORPHAN_SECONDS = 86400
 
 
 def root():
@@ -43,11 +45,23 @@ def temporary(name):
 
 
 def remove_temporaries():
-    """Remove every temporary folder of this lab."""
+    """Remove every temporary folder of this lab, and what is long orphaned.
+
+    Orphans are left only where lab and janitor were killed together.
+    """
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(path("tmp")):
-            if name.endswith("." + TOKEN):
+            if name.endswith("." + TOKEN) or _orphaned(name):
                 shutil.rmtree(path("tmp", name), ignore_errors=True)
+
+
+def _orphaned(name):
+    pid = name.rpartition(".")[2].partition("-")[0]
+    with contextlib.suppress(OSError, ValueError):
+        age = time.time() - os.stat(path("tmp", name)).st_mtime
+        return age > ORPHAN_SECONDS and \
+            not os.path.exists("/proc/%d" % int(pid, 16))
+    return False
 
 
 @contextlib.contextmanager
@@ -71,11 +85,18 @@ def entry(kind, name, make):
         return where
     with lock(("%s-%s" % (kind, name)).replace("/", "-")):
         if not os.path.isdir(where):
-            made = temporary(name)
-            make(made)
-            os.makedirs(path(kind), exist_ok=True)
-            os.rename(made, where)
+            _make_entry(kind, name, make)
     return where
+
+
+def _make_entry(kind, name, make):
+    made = temporary(name)
+    try:
+        make(made)
+        os.makedirs(path(kind), exist_ok=True)
+        os.rename(made, path(kind, name))
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def forget_unused(kind, days):

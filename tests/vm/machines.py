@@ -5,10 +5,12 @@ A machine is one process on this host, its console a file in the run's folder,
 and one end of a socket pair that the guest sees as a serial line.
 """
 
+import contextlib
 import os
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 
 from . import cache, initrd
@@ -18,6 +20,12 @@ PYTHON = "/usr/bin/python3"
 START = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                      "guest", "start.py")
 MANY_HOSTS = 64
+
+# arch/um/drivers/mconsole.h of the kernel has the request's form
+MCONSOLE_MAGIC = 0xcafebabe
+MCONSOLE_SECONDS = 2.0
+# blocked tasks, all tasks' stacks
+SYSRQ_KEYS = (b"w", b"t")
 
 # User Mode Linux looks for the top of its address space among the strings of
 # its environment, and replaces PATH before: there must be another variable
@@ -58,6 +66,9 @@ class Machine:
                 "pycache_prefix=" + cache.path("pycache"), START, "agent",
                 device]
 
+    def show_tasks(self):
+        """Have the kernel's log tell what a guest that hangs is doing."""
+
     def stop(self):
         """End it at once; what it had to write is written."""
         self.process.kill()
@@ -79,6 +90,11 @@ class UmlMachine(Machine):
     patience = 1.0
     slow = False
 
+    def __init__(self, *args):
+        # where its management socket will be
+        self.folder = cache.temporary("uml")
+        super().__init__(*args)
+
     def argv(self, channel):
         cpus = 2 if self.kernel.config("SMP") else 1
         return [self.kernel.image,
@@ -86,8 +102,7 @@ class UmlMachine(Machine):
                 "seccomp=on", "root=/dev/root", "rootfstype=hostfs",
                 "rootflags=/", "ro", "oops=panic", "console=tty0",
                 "con=null", "con0=null,fd:1", "ssl=null",
-                "ssl0=fd:%d" % channel, "umid=lab",
-                "uml_dir=" + cache.temporary("uml"),
+                "ssl0=fd:%d" % channel, "umid=lab", "uml_dir=" + self.folder,
                 "init=" + initrd.init_program(),
                 *self.first_process("uml", self.device)]
 
@@ -99,6 +114,19 @@ class UmlMachine(Machine):
         if room >= memory_megabytes(self.hosts) << 20:
             return ENVIRONMENT
         return dict(ENVIRONMENT, TMPDIR=cache.temporary("memory"))
+
+    def show_tasks(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(MCONSOLE_SECONDS)
+            # an address for the answer, chosen by the host's kernel
+            asking.bind("")
+            for key in SYSRQ_KEYS:
+                command = b"sysrq " + key
+                request = struct.pack("=III512s", MCONSOLE_MAGIC, 2,
+                                      len(command), command)
+                with contextlib.suppress(OSError):
+                    asking.sendto(request, self.folder + "/lab/mconsole")
+                    asking.recv(4096)
 
 
 class QemuMachine(Machine):

@@ -213,13 +213,18 @@ class Session:
             self.send("K")
             self.limit = time.monotonic() + KILL_SECONDS
             return False
-        if not self.running and self.status is None and not self.failure:
+        if self.status is None and not self.failure and not self.timed_out:
             self.failure = [self.step, "the machine says nothing more"]
+        self.machine.show_tasks()
         return True
 
     def pass_input(self):
         """Pass the user's input on; its end too."""
-        data = os.read(STDIN, channel.CHUNK)
+        try:
+            data = os.read(STDIN, channel.CHUNK)
+        except OSError:
+            # the terminal is gone
+            data = b""
         if not data:
             self.options.stdin = False
         self.send("I", data)
@@ -346,7 +351,8 @@ class Terminal:
 
     def __init__(self, session):
         self.saved = termios.tcgetattr(0)
-        tty.setraw(0)
+        # what was typed ahead stays
+        tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH,
                       lambda *_: session.send("W", terminal_size()))
 

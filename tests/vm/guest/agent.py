@@ -22,7 +22,7 @@ import tty
 
 from vm import channel
 
-from . import leaks, sm
+from . import kernel, leaks, sm
 from .kernel import StepError
 from .lab import FOLDER, Lab
 
@@ -206,7 +206,9 @@ class Command:
         except OSError:
             # COMMAND reads no more
             self.unfed.clear()
-        if self.input_ended and not self.config["terminal"]:
+        if self.input_ended and self.config["terminal"]:
+            self.kill()
+        elif self.input_ended:
             os.close(self.stdin)
             self.stdin = None
 
@@ -229,6 +231,8 @@ class Command:
         would hold its output open.
         """
         if self.deadline is None:
+            # for the log: what was it waiting for?
+            kernel.write("/proc/sysrq-trigger", "w")
             self.deadline = time.monotonic() + KILL_GRACE
             _signal_all(signal.SIGTERM)
 

@@ -86,11 +86,16 @@ static void provoke_ubsan(void)
 	pr_info("shifted to %u\n", value << shift);
 }
 
+/* Many: a stale pointer on some stack may hide one of them from the scan. */
 static void provoke_leak(void)
 {
-	void *lost = kmalloc(321, GFP_KERNEL);
+	void *lost;
+	int i;
 
-	OPTIMIZER_HIDE_VAR(lost);
+	for (i = 0; i < 32; i++) {
+		lost = kmalloc(321, GFP_KERNEL);
+		OPTIMIZER_HIDE_VAR(lost);
+	}
 }
 
 static int provoke_sleep(void *unused)
