@@ -57,6 +57,10 @@ class Own:
     options = []
     updated = False
 
+    def known(self):
+        """Whether its lists were ever fetched."""
+        return True
+
     def update(self):
         """Fetch the lists, once a run."""
         if not self.updated:

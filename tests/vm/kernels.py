@@ -156,8 +156,12 @@ class Recipe:
 
     def newer(self, version):
         """A version that is offered now and is not the one at hand."""
-        package, suite = self.source()
-        offered = suite.offered(package) if suite.known() else None
+        try:
+            package, suite = self.source()
+            offered = suite.offered(package) if suite.known() else None
+        except LabError:
+            # no lists of packages: nothing is known to be newer
+            return None
         return offered if offered != version else None
 
 
