@@ -57,6 +57,7 @@ static void fab_cq_tell(struct fab_cq *cq)
 		return;
 
 	cq->stat_events++;
+	cq->stat_cpu = smp_processor_id();
 	if (cq->ibcq.comp_handler)
 		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
 }
@@ -150,6 +151,17 @@ void fab_vectors_destroy(void)
 		tasklet_kill(&vectors[i].work);
 	kfree(vectors);
 	vectors = NULL;
+}
+
+/**
+ * fab_vector_cpu - the processor a completion vector's handlers run on
+ * @vector: below fabric.num_vectors
+ *
+ * Return: its number.
+ */
+int fab_vector_cpu(unsigned int vector)
+{
+	return vectors[vector].cpu;
 }
 
 /* --- Pushing ------------------------------------------------------------- */
@@ -347,7 +359,9 @@ int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
 int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 		  FAB_CQ_ATTRS *attrs)
 {
+	struct fab_hca *hca = to_fab_hca(ibcq->device);
 	struct fab_cq *cq = to_fab_cq(ibcq);
+	int err;
 
 	if (attr->flags || !attr->cqe || attr->cqe > FAB_MAX_CQE ||
 	    attr->comp_vector >= fabric.num_vectors)
@@ -359,7 +373,15 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	if (!cq->ring)
 		return -ENOMEM;
 
+	err = xa_alloc_cyclic(&hca->cqs, &cq->id, cq, xa_limit_31b,
+			      &hca->next_cq, GFP_KERNEL);
+	if (err < 0) {
+		vfree(cq->ring);
+		return err;
+	}
+
 	spin_lock_init(&cq->lock);
+	cq->stat_cpu = -1;
 	cq->vector = attr->comp_vector;
 	hrtimer_setup(&cq->timer, fab_cq_timeout, CLOCK_MONOTONIC,
 		      HRTIMER_MODE_REL_SOFT);
@@ -371,6 +393,9 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct fab_cq *cq = to_fab_cq(ibcq);
 
+	/* A reader of debugfs has let go of it when this returns. */
+	xa_erase(&to_fab_hca(ibcq->device)->cqs, cq->id);
+	synchronize_rcu();
 	/* Every queue pair is gone: nothing pushes any more. */
 	set_bit(FAB_CQ_DEAD, &cq->flags);
 	hrtimer_cancel(&cq->timer);

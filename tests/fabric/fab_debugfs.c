@@ -5,12 +5,14 @@
  *	/sys/kernel/debug/ib_fabric/
  *		counters		all ports together, and the balance
  *		fab<i>/qps		queue pairs
+ *		fab<i>/cqs		completion queues
  *		<node>/port<p>/counters	this port
  *		<node>/port<p>/link	up or down; write the same
  *		switch<k>/lft		"LID PORT"; write one to set it
  *		switch<k>/mft		"MLID PORT..."; write "MLID add|del PORT"
  *
- * Order of this file: plumbing, counters, links, tables, queue pairs, tree.
+ * Order of this file: plumbing, counters, links, tables, queue pairs, completion
+ * queues, tree.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -332,6 +334,40 @@ static int fab_qps_show(struct seq_file *m, void *unused)
 
 FAB_FILE(qps, NULL);
 
+/* --- Completion queues --------------------------------------------------- */
+
+static void fab_cq_show(struct seq_file *m, const struct fab_cq *cq)
+{
+	seq_printf(m, "cq %u vector %u cpu %d size %u used %u armed %u",
+		   cq->id, cq->vector, fab_vector_cpu(cq->vector), cq->size,
+		   READ_ONCE(cq->head) - READ_ONCE(cq->tail),
+		   READ_ONCE(cq->armed));
+	seq_printf(m, " frames %u usecs %u events %llu on %d overflowed %u\n",
+		   READ_ONCE(cq->mod_count), READ_ONCE(cq->mod_usecs),
+		   READ_ONCE(cq->stat_events), READ_ONCE(cq->stat_cpu),
+		   READ_ONCE(cq->overflowed));
+}
+
+static int fab_cqs_show(struct seq_file *m, void *unused)
+{
+	struct fab_node *node = m->private;
+	struct fab_hca *hca;
+	struct fab_cq *cq;
+	unsigned long id;
+
+	rcu_read_lock();
+	hca = rcu_dereference(node->hca);
+	if (hca) {
+		xa_for_each(&hca->cqs, id, cq)
+			fab_cq_show(m, cq);
+	}
+	rcu_read_unlock();
+
+	return 0;
+}
+
+FAB_FILE(cqs, NULL);
+
 /* --- Tree ---------------------------------------------------------------- */
 
 static struct dentry *fab_debugfs_node(struct fab_node *node)
@@ -365,6 +401,8 @@ void fab_debugfs_create(void)
 		dir = fab_debugfs_node(&fabric.hcas[i]);
 		debugfs_create_file("qps", 0400, dir, &fabric.hcas[i],
 				    &fab_qps_fops);
+		debugfs_create_file("cqs", 0400, dir, &fabric.hcas[i],
+				    &fab_cqs_fops);
 	}
 	for (i = 0; i < fabric.num_switches; i++) {
 		dir = fab_debugfs_node(&fabric.switches[i]);

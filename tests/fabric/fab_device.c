@@ -343,6 +343,7 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 
 	hca->node = node;
 	xa_init_flags(&hca->qps, XA_FLAGS_ALLOC);
+	xa_init_flags(&hca->cqs, XA_FLAGS_ALLOC);
 	xa_init_flags(&hca->mrs, XA_FLAGS_ALLOC);
 	hca->ibdev.node_type = RDMA_NODE_IB_CA;
 	hca->ibdev.node_guid = node->guid;
@@ -357,6 +358,7 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 static void fab_hca_free(struct fab_hca *hca)
 {
 	xa_destroy(&hca->qps);
+	xa_destroy(&hca->cqs);
 	xa_destroy(&hca->mrs);
 	ib_dealloc_device(&hca->ibdev);
 }

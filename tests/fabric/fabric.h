@@ -287,6 +287,8 @@ extern struct fab_fabric fabric;
  * @parent: on the fabric's own bus; netdevs link to it
  * @qps: queue pairs by number, from 2 on
  * @next_qpn: where the search for a free number goes on
+ * @cqs: completion queues, by a number of their own
+ * @next_cq: where the search for a free number goes on
  * @mrs: memory regions by lkey
  * @next_mr: where the search for a free key goes on
  * @listening: ib_core has registered it and may be told events
@@ -298,6 +300,8 @@ struct fab_hca {
 	struct device *parent;
 	struct xarray qps;
 	u32 next_qpn;
+	struct xarray cqs;
+	u32 next_cq;
 	struct xarray mrs;
 	u32 next_mr;
 	bool listening;
@@ -367,6 +371,7 @@ struct fab_cqe {
  * @flags: FAB_CQ_*
  * @active: handlers queued or running; destruction waits for 0
  * @vector: completion vector
+ * @id: number in the HCA's table
  * @lock: everything below
  * @ring: completions
  * @size: completions it may hold, exactly as asked for
@@ -379,7 +384,8 @@ struct fab_cqe {
  * @mod_usecs: longest time an event is held back
  * @held: completions since the event is being held back
  * @timer: ends the moderation
- * @stat_events: handlers called
+ * @stat_events: times the handler was called; its vector alone
+ * @stat_cpu: where it was last called, -1 if never; its vector alone
  */
 struct fab_cq {
 	struct ib_cq ibcq;
@@ -387,6 +393,7 @@ struct fab_cq {
 	unsigned long flags;
 	atomic_t active;
 	unsigned int vector;
+	u32 id;
 
 	spinlock_t lock; /* everything below */
 	struct fab_cqe *ring;
@@ -401,6 +408,7 @@ struct fab_cq {
 	u32 held;
 	struct hrtimer timer;
 	u64 stat_events;
+	int stat_cpu;
 };
 
 #define FAB_CQ_QUEUED	0
@@ -696,6 +704,7 @@ int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs);
 int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc);
 int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags);
 bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited);
+int fab_vector_cpu(unsigned int vector);
 void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp);
 
 /* fab_qp.c */

@@ -12,7 +12,7 @@ import pytest
 
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 ABILITIES = {
-    "stock": {"netdev", "children"},
+    "stock": {"netdev", "children", "coalesce"},
     "ours": {"netdev", "queues"},
     "none": set(),
 }

@@ -210,3 +210,13 @@ def iperf(client, server, *options, v6=False):
     finally:
         daemon.kill()
         daemon.wait()
+
+
+def completion_queues(host):
+    """A host's completion queues: a dict of numbers each."""
+    queues = []
+    for line in (FABRIC / f"fab{host}" / "cqs").read_text().splitlines():
+        words = line.split()
+        queues.append({name: int(value) for name, value in
+                       zip(words[::2], words[1::2])})
+    return queues
