@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How tests/check counts: what should have run, not what happened to."""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.host
+
+PATH = pathlib.Path(__file__).resolve().parent.parent / "check"
+
+
+@pytest.fixture(scope="module")
+def check():
+    """tests/check as a module; it leaves no compiled file beside itself."""
+    loader = importlib.machinery.SourceFileLoader("check", str(PATH))
+    spec = importlib.util.spec_from_loader("check", loader)
+    module = importlib.util.module_from_spec(spec)
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = written
+    return module
+
+
+def a_lane(check, expected, reports, trouble=""):
+    class Fake(check.Lane):
+        name = "fake/lane"
+
+        def expected(self, _expr):
+            return expected
+
+        def run(self, expr, report):
+            for name, passed in reports:
+                report(name, passed)
+            return trouble
+
+    return Fake()
+
+
+def test_a_test_that_did_not_report_has_failed(check):
+    lane = a_lane(check, ["a", "b", "c"], [("a", True)])
+    assert check.run_lane(lane, "") == (1, 2)
+
+
+def test_a_test_that_failed_at_its_end_has_failed(check):
+    lane = a_lane(check, ["a"], [("a", True), ("a", False)])
+    assert check.run_lane(lane, "") == (0, 1)
+
+
+def test_a_kernel_report_fails_a_lane_that_passed(check, capsys):
+    lane = a_lane(check, ["a"], [("a", True)], "the kernel reported a fault")
+    assert check.run_lane(lane, "") == (1, 1)
+    assert "the kernel reported a fault" in capsys.readouterr().out
+
+
+def test_a_lane_that_cannot_run_fails_every_test(check):
+    lane = a_lane(check, ["a", "b"], [], "the lab could not be set up")
+    assert check.run_lane(lane, "") == (0, 3)
+
+
+def test_a_lane_with_nothing_chosen_does_not_start(check):
+    lane = a_lane(check, [], [("a", True)])
+    assert check.run_lane(lane, "nothing") == (0, 0)
+
+
+def test_every_kernel_and_driver_has_a_lane(check):
+    names = {lane.name for lane in check.LANES}
+    for kernel in ("uml", "debug", "6.1"):
+        assert f"build/{kernel}" in names
+        for driver in ("none", "stock", "ours"):
+            assert f"{kernel}/{driver}" in names
+
+
+def test_each_lane_chooses_tests(check):
+    for lane in check.LANES:
+        assert lane.expected(""), lane.name
