@@ -175,8 +175,9 @@ enum ipoib_path_state {
  * @retry_at: no query before this, in jiffies
  * @answer_status: of the last query
  * @answer: its record, valid when the status is 0
- * @query: outstanding query; only the holder of link.lock looks at it
- * @query_id: the same
+ * @query: outstanding query, or NULL; set under link.lock before the query goes
+ *	out, cleared by its callback
+ * @query_id: its id; guarded by link.lock
  * @refs: table, query, each neighbour
  * @rcu: delays the freeing
  *

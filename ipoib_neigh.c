@@ -464,6 +464,7 @@ static void ipoib_path_note(struct ipoib_path *path, int status,
 	struct ipoib_resolve *resolve = &ipd->resolve;
 
 	spin_lock_bh(&resolve->lock);
+	path->query = NULL;
 	if (path->state == IPOIB_PATH_QUERYING) {
 		path->answer_status = status;
 		if (!status)
@@ -530,7 +531,6 @@ static void ipoib_path_query(struct ipoib_path *path)
 				ipoib_path_done, path, &path->query);
 	if (id < 0) {
 		/* no callback then: a refused query is an answer like any other */
-		path->query = NULL;
 		ipoib_path_note(path, id, NULL);
 		return;
 	}
@@ -538,15 +538,19 @@ static void ipoib_path_query(struct ipoib_path *path)
 	path->query_id = id;
 }
 
-/* An id that is no longer in use, or used anew, is recognised by ib_sa. */
-static void ipoib_path_cancel(struct ipoib_path *path)
-	__must_hold(&path->ipd->link.lock)
+/*
+ * ib_sa frees a query after its callback, and may give its id and address to
+ * another's. While the lock keeps the callback waiting that cannot be; and
+ * link.lock keeps the id and the query together.
+ */
+static void __ipoib_path_cancel(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
 {
 	lockdep_assert_held(&path->ipd->link.lock);
+	lockdep_assert_held(&path->ipd->resolve.lock);
 
 	if (path->query)
 		ib_sa_cancel_query(path->query_id, path->query);
-	path->query = NULL;
 }
 
 static struct ipoib_ah *ipoib_path_make_ah(struct ipoib_path *path)
@@ -659,7 +663,6 @@ static void ipoib_path_answered(struct ipoib_path *path)
 
 	lockdep_assert_held(&path->ipd->link.lock);
 
-	path->query = NULL;
 	if (!status) {
 		ah = ipoib_path_make_ah(path);
 		if (!IS_ERR(ah)) {
@@ -758,6 +761,7 @@ static void __ipoib_path_unlink(struct ipoib_path *path,
 			       ipoib_path_params);
 	list_del(&path->entry);
 	list_del_init(&path->todo);
+	__ipoib_path_cancel(path);
 	__ipoib_path_set_state(path, IPOIB_PATH_DEAD);
 }
 
@@ -771,7 +775,6 @@ static void ipoib_path_release(struct ipoib_path *path)
 	struct ipoib_dev *ipd = path->ipd;
 	struct ipoib_ah *ah;
 
-	ipoib_path_cancel(path);
 	spin_lock_bh(&ipd->resolve.lock);
 	ah = __ipoib_path_swap_ah(path, NULL);
 	spin_unlock_bh(&ipd->resolve.lock);
