@@ -84,7 +84,7 @@ def changed_checkout(tmp_path):
     return copy
 
 
-# -- exit status ---------------------------------------------------------------
+# -- exit status -------------------------------------------------------------
 
 @pytest.mark.parametrize("status", [0, 1, 3, 70, 124, 255])
 def test_status_is_the_commands(status):
@@ -123,7 +123,7 @@ def test_the_limit_counts_from_the_commands_start():
     assert (result.returncode, result.stdout) == (0, b"done\n")
 
 
-# -- bad options ---------------------------------------------------------------
+# -- bad options -------------------------------------------------------------
 
 BAD = [
     [], ["fly"], ["run"], ["run", "--"], ["run", "true"],
@@ -160,7 +160,7 @@ def test_what_comes_later_says_so(args):
     assert "later" in line and args[0] in line
 
 
-# -- streams ------------------------------------------------------------------------
+# -- streams -----------------------------------------------------------------
 
 def test_streams_come_out_clean():
     result = shell("echo out; echo err >&2")
@@ -238,7 +238,7 @@ def test_the_shell_is_interactive_on_a_terminal():
     assert b"is a 42 terminal" in said
 
 
-# -- what the command finds ------------------------------------------------------------
+# -- what the command finds --------------------------------------------------
 
 def test_the_environment_is_set():
     result = shell('echo "$LAB_DRIVER $LAB_KERNEL $LAB_HOSTS"; pwd; id -u; '
@@ -342,7 +342,7 @@ def test_a_tools_mistake_is_one_line(tool):
     assert len(lines(result.stderr)) == 1
 
 
-# -- what the kernel says -----------------------------------------------------------------
+# -- what the kernel says ----------------------------------------------------
 
 REPORTS = [
     ("oops", "uml", "oops"), ("oops", "debug", "oops"),
@@ -397,7 +397,7 @@ def test_a_muted_report_needs_its_kernel_and_its_driver():
         assert muted.reason and muted.kernels and muted.drivers
 
 
-# -- what cannot be set up ---------------------------------------------------------------------
+# -- what cannot be set up ---------------------------------------------------
 
 def test_a_broken_build_is_125_with_one_line(changed_checkout):
     source = changed_checkout / "tests" / "fabric" / "fab_main.c"
@@ -422,7 +422,7 @@ def test_a_checkout_without_the_driver_is_125(changed_checkout):
     assert lines(result.stderr)[-1].startswith("lab: building driver: ")
 
 
-# -- nothing left, nothing disturbed ---------------------------------------------------------------
+# -- nothing left, nothing disturbed -----------------------------------------
 
 def processes_with(text):
     """Command lines on this host that have @text, but for our own."""

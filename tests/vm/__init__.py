@@ -6,10 +6,11 @@ One question per module:
 cli         what did the user ask for?
 contain     how does everything end when the lab ends, in whatever way?
 cache       what was made before, and who may make it now?
-host        which Debian packages does this machine lack?
+host        what does this machine lack, and what may a build see of it?
 debs        how are packages of this and of other suites fetched?
 kernels     which kernels are there, and how is each made?
 modules     how do the checkout's sources become modules for a kernel?
+initrd      how does a machine find its first process?
 machines    how is a kernel started with a channel to its guest?
 channel     how do lab and guest talk?
 reports     what did the kernel complain about?

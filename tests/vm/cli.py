@@ -64,7 +64,8 @@ def add_options(action):
     """The options that `run` and `shell` share."""
     action.add_argument("--kernel", default=kernels.DEFAULT,
                         type=_one_of(kernels.KERNELS),
-                        help="|".join(kernels.KERNELS) + " (default %(default)s)")
+                        help="|".join(kernels.KERNELS) +
+                        " (default %(default)s)")
     action.add_argument("--driver", default="ours",
                         type=_one_of(("ours", "stock", "none")),
                         help="ours|stock|none (default ours)")
@@ -102,8 +103,6 @@ def complete(options, command):
     interactive = options.action == "shell"
     options.terminal = interactive and os.isatty(0)
     options.stdin = interactive
-    # while the lab itself is developed: no fabric, no hosts
-    options.bare = bool(os.environ.get("LAB_BARE"))
     if interactive:
         if command:
             raise UsageError("shell takes no command")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which Debian packages does this machine lack?"""
+"""Which Debian packages does this machine lack, and what may a build see?"""
 
+import contextlib
 import os
+import shutil
 import subprocess
 
 from .errors import LabError
@@ -24,6 +26,21 @@ def missing():
     return [name for name in wanted()
             if b"\nPackage: %s\nStatus: install ok installed\n"
             % name.encode() not in book]
+
+
+@contextlib.contextmanager
+def build_environment(folder):
+    """The environment of a build in @folder.
+
+    What a calling make has set is none of its business, and the compiler's
+    temporary files must go the way of the folder when the build is killed.
+    """
+    kept = ("PATH", "HOME", "LANG")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
+    scratch = os.path.join(folder, ".scratch")
+    os.mkdir(scratch)
+    yield dict(env, LC_ALL="C", TMPDIR=scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def prepare():

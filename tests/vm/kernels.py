@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 
-from . import cache, debs
+from . import cache, debs, host
 from .errors import LabError, UsageError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -217,11 +217,12 @@ class Uml(Recipe):
         log = cache.path("logs", "kernel-%s.log" % self.name)
         os.makedirs(os.path.dirname(log), exist_ok=True)
         with open(log, "w", encoding="utf-8") as out:
-            build = TreeBuild(folder, out)
-            build.unpack(deb)
-            build.configure(self.fragments())
-            build.make("-j%d" % (os.cpu_count() + 1))
-            build.harvest()
+            with host.build_environment(folder) as env:
+                build = TreeBuild(folder, out, env)
+                build.unpack(deb)
+                build.configure(self.fragments())
+                build.make("-j%d" % (os.cpu_count() + 1))
+                build.harvest()
         write_word(folder, "version", version)
 
 
@@ -254,16 +255,18 @@ def _fetch_source():
 class TreeBuild:
     """One build of a kernel tree, its output in a log."""
 
-    def __init__(self, folder, log):
+    def __init__(self, folder, log, env):
         self.folder = folder
         self.log = log
+        self.env = env
         self.tree = os.path.join(folder, "build")
 
     def run(self, step, argv, cwd=None):
         """Run one command of the build."""
         self.log.flush()
         done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL,
-                              stdout=self.log, stderr=self.log, check=False)
+                              stdout=self.log, stderr=self.log,
+                              env=self.env, check=False)
         if done.returncode:
             raise LabError("kernel build", "%s failed, see %s"
                            % (step, self.log.name))
@@ -348,7 +351,7 @@ def prune(tree):
                 os.unlink(where)
 
 
-# -- Debian's own kernels ------------------------------------------------------
+# -- Debian's own kernels ----------------------------------------------------
 
 class Debian(Recipe):
     """A kernel of the machine's own release, straight from its packages."""
@@ -432,7 +435,7 @@ def arrange_debian(folder, release):
         file.write(text.replace("include /usr/src/", here))
 
 
-# -- all of them -----------------------------------------------------------------
+# -- all of them -------------------------------------------------------------
 
 KERNELS = {kernel.name: kernel for kernel in (
     Debian("stock", "newest Debian kernel of this release, QEMU"),

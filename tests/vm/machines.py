@@ -106,7 +106,6 @@ class UmlMachine(Machine):
                 "init=" + initrd.init_program(),
                 *self.first_process("uml", self.device)]
 
-
     def environment(self):
         # its memory is a file in /dev/shm, unlinked as soon as it is open;
         # containers tend to have a small one

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 
-from . import cache
+from . import cache, host
 from .errors import LabError
 
 # entries that no lab has used for so long are cleared away
@@ -57,13 +57,6 @@ PARTS = {part.name: part for part in (
 )}
 
 
-def _environment():
-    """A make of our own: what a calling make set is none of its business."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    env = {name: os.environ[name] for name in kept if name in os.environ}
-    return dict(env, LC_ALL="C")
-
-
 def build(part, kernel, checkout, log, extra=()):
     """The folder with @part's modules for @kernel; @log gets make's output.
 
@@ -100,9 +93,10 @@ def _make(part, kernel, folder, log, extra):
     argv = [*kernel.make, "M=" + where, "-j%d" % os.cpu_count(),
             # the headers package has no vmlinux to take type data from
             "CONFIG_DEBUG_INFO_BTF_MODULES=", *extra, "modules"]
-    with open(log, "w", encoding="utf-8") as out:
+    with open(log, "w", encoding="utf-8") as out, \
+            host.build_environment(folder) as env:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out,
-                              stderr=out, env=_environment(), check=False)
+                              stderr=out, env=env, check=False)
     if done.returncode:
         raise LabError("building " + part.name, "%s (all of it in %s)"
                        % (_first_error(log), log))

@@ -125,8 +125,7 @@ class Session:
 
     def build_part(self, part):
         """Paths of one part's modules; none when it can be done without."""
-        required = not self.options.bare and (
-            part.name == "fabric" or
+        required = part.name == "fabric" or (
             part.name == "driver" and self.options.driver == "ours")
         log = os.path.join(self.out, "build-%s.log" % part.name)
         try:
@@ -152,8 +151,8 @@ class Session:
             "modules": self.kernel.modules, "stock": self.kernel.stock,
             "core": self.kernel.with_dependencies(CORE_MODULES),
             "built": self.built, "driver": options.driver,
-            "hosts": options.hosts, "bare": options.bare,
-            "slow": machine.slow, "command": options.command,
+            "hosts": options.hosts, "slow": machine.slow,
+            "command": options.command,
             "patience": machine.patience * (4 if slow_build else 1),
             "environment": guest_environment(),
             "terminal": terminal_size() if options.terminal else None,

@@ -2,7 +2,8 @@
 """Process 1 of a lab machine: it sets up, runs COMMAND, and reports.
 
 It is started by init, through start.py, with the name of the channel's device
-and talks to the lab as channel.py says. As process 1 it also reaps what tests leave behind.
+and talks to the lab as channel.py says. As process 1 it also reaps what tests
+leave behind.
 """
 
 import contextlib
@@ -296,4 +297,3 @@ def main(device):
     agent.send("D")
     while True:
         signal.pause()
-

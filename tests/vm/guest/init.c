@@ -31,6 +31,8 @@
 #define ROOT WORK "/root"
 #define MODULES "/modules"	/* of the initramfs, inserted in name order */
 
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
 struct mount_point {
 	const char *type;
 	const char *where;
@@ -149,7 +151,7 @@ static void mount_usual(void)
 {
 	char where[256];
 
-	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(usual); i++) {
 		snprintf(where, sizeof(where), ROOT "%s", usual[i].where);
 		/* some live in a file system that was just mounted */
 		mkdir(where, 0755);
@@ -162,7 +164,7 @@ static void mount_usual(void)
 
 static void make_device_links(void)
 {
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
 		/* devtmpfs of some kernels has some of them */
 		if (symlink(links[i].to, links[i].name) && errno != EEXIST)
 			fail("link %s", links[i].name);

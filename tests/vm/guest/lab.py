@@ -139,8 +139,6 @@ class Lab:
     def steps(self):
         """(name, function) of each step of the start, in order."""
         yield "layout", self.lay_out
-        if self.config["bare"]:
-            return
         yield "kernel modules", self.load_core
         yield "fabric", self.load_fabric
         yield "subnet manager", self.start_sm

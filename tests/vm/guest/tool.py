@@ -64,4 +64,3 @@ def main(name, *args):
         print("lab-%s: %s: %s" % (name, err.step, err), file=sys.stderr)
         return 1
     return 0
-
