@@ -120,6 +120,11 @@ class Later:
                          % self.name)
 
 
+def _made(folder):
+    """When a kernel was made; its folder itself is touched by each use."""
+    return os.path.getmtime(os.path.join(folder, "version"))
+
+
 class Recipe:
     """How one kernel is made and found."""
 
@@ -133,7 +138,7 @@ class Recipe:
     def entries(self):
         """Folders of this kernel in the cache, the newest version last."""
         found = glob.glob(cache.path("kernels", self.pattern()))
-        return sorted(found, key=os.path.getctime)
+        return sorted(found, key=_made)
 
     def pattern(self):
         """The name of this kernel's entries, as a glob."""
@@ -152,7 +157,10 @@ class Recipe:
         line = "%s: ready, %s of package version %s" % (
             self.what, kernel.release, kernel.version)
         newer = self.newer(kernel.version)
-        return line + (" (%s is offered)" % newer if newer else "")
+        if newer:
+            line += "; %s is offered, remove %s to get it" % (newer,
+                                                              kernel.folder)
+        return line
 
     def newer(self, version):
         """A version that is offered now and is not the one at hand."""
@@ -235,7 +243,7 @@ def source_package():
         found = glob.glob(cache.path("source", "*", "*.deb"))
         if not found:
             found = [_fetch_source()]
-    deb = sorted(found)[-1]
+    deb = max(found, key=os.path.getmtime)
     version = os.path.basename(deb).split("_")[1].replace("%3a", ":")
     return deb, version.replace(":", "~")
 

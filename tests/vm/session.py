@@ -27,7 +27,8 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 CORE_MODULES = ["ib_umad", "ib_cm", "ib_uverbs"]
 
-# how long a guest may be silent in its start, or after COMMAND was killed
+# how long a guest may be silent in its start, above what its waits may take,
+# and after COMMAND was killed
 BOOT_SECONDS = 90
 KILL_SECONDS = 10
 # a kernel with sanitizers has a scan for leaks to do at the end
@@ -143,8 +144,9 @@ class Session:
     def configuration(self):
         """What the guest's agent needs to know."""
         options = self.options
-        slow_build = self.kernel.config("PROVE_LOCKING")
         machine = machines.MACHINES[self.kernel.machine]
+        slow_build = self.kernel.config("PROVE_LOCKING")
+        patience = machine.patience * (4 if slow_build else 1)
         return {
             "checkout": CHECKOUT, "out": self.out, "cache": cache.root(),
             "kernel": options.kernel, "release": self.kernel.release,
@@ -153,7 +155,8 @@ class Session:
             "built": self.built, "driver": options.driver,
             "hosts": options.hosts, "slow": machine.slow,
             "command": options.command,
-            "patience": machine.patience * (4 if slow_build else 1),
+            # upper bound of one wait in the guest; it ends as soon as it can
+            "seconds": int((30 + options.hosts) * patience),
             "environment": guest_environment(),
             "terminal": terminal_size() if options.terminal else None,
             "stdin": options.stdin and not options.terminal,
@@ -166,7 +169,8 @@ class Session:
         self.config = self.configuration()
         make = machines.MACHINES[self.kernel.machine]
         self.machine = make(self.kernel, self.options.hosts, self.out)
-        self.silence = BOOT_SECONDS + self.options.hosts * make.patience
+        # a step has up to three waits, and is to say itself what failed
+        self.silence = BOOT_SECONDS + 3 * self.config["seconds"]
         self.trace.step("machine")
         self.limit = time.monotonic() + self.silence
         terminal = Terminal(self) if self.options.terminal else None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab's commands inside the guest: lab-sm, lab-driver, lab-hosts."""
 
+import os
 import sys
 
 from . import sm
@@ -56,6 +57,9 @@ def main(name, *args):
     """Run the tool called @name; its exit status."""
     tool = {"sm": run_sm, "driver": run_driver, "hosts": run_hosts}[name]
     try:
+        # a host sees its own sysfs, without the others' interfaces
+        if not os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net"):
+            raise StepError("namespace", "run it in the initial one")
         tool(Lab(load_config()), args)
     except ValueError:
         print(USAGE[name], file=sys.stderr)
