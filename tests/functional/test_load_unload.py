@@ -32,7 +32,7 @@ def test_twenty_times():
 
 
 def test_unload_under_traffic():
-    flood = start_on(1, "ping", "-q", "-f", ip4(2))
+    flood = start_on(1, "ping", "-q", "-i", "0.005", ip4(2))
     try:
         wait_until("traffic flows", lambda: counters()["sent"] > 100)
         reload()

@@ -15,6 +15,8 @@ LOG = FOLDER + "/opensm.log"
 OUTPUT = FOLDER + "/opensm.out"
 UP = "-> SUBNET UP"
 STEP = "subnet manager"
+# seconds for a process to begin
+START = 30
 
 # Each IPoIB partition needs its broadcast group: rate 3 is 10 Gbit/s, mtu 4
 # is 2048, scope 2 the link's own.
@@ -92,6 +94,10 @@ def launch():
             stdin=console, stdout=out, stderr=out, env=env,
             start_new_session=True)
     write(PID, str(child.pid))
+    # Popen returns a moment before the process bears its new name, and by
+    # its name pid() knows it
+    wait_for(lambda: pid() or child.poll() is not None, START, STEP,
+             last_words)
 
 
 def keep_log(out):
