@@ -363,12 +363,17 @@ struct ipoib_mcast_table {
 /**
  * struct ipoib_tx_slot - a datagram on its way out
  * @skb: the packet, owned from posting to completion
+ * @bytes: what the queue's byte limit was told of it
+ * @refused: the HCA did not take it: it was dropped, and nothing will complete
+ *	it; set by the producer, cleared by the NAPI that passes over the slot
  * @wr: its work request; lives here because a chain of them may outlast the
  *	ndo_start_xmit that linked it
  * @sge: the mapped pieces; also what is unmapped again
  */
 struct ipoib_tx_slot {
 	struct sk_buff *skb;
+	u32 bytes;
+	bool refused;
 	struct ib_ud_wr wr;
 	struct ib_sge sge[IPOIB_MAX_SGE];
 };

@@ -129,57 +129,61 @@ static void ipoib_tx_fill_wr(struct ipoib_txq *txq, struct ipoib_tx_slot *slot,
 	wr->remote_qkey = READ_ONCE(txq->ipd->ud.qkey);
 }
 
-/*
- * Puts a packet into the ring's next slot and hands it to the HCA. Returns false
- * when that failed: then the slot is free again and the packet dropped.
- */
-static bool ipoib_tx_post(struct ipoib_txq *txq, struct sk_buff *skb,
-			  struct ib_ah *address, u32 qpn)
-{
-	enum ipoib_drop_reason reason = IPOIB_DROP_TX_MAP;
-	struct ib_device *ibdev = txq->ipd->ibdev;
-	struct ipoib_tx_slot *slot;
-
-	slot = &txq->slots[ipoib_ring_slot(txq->head, txq->size)];
-	slot->skb = skb;
-	if (unlikely(ipoib_tx_map(ibdev, slot)))
-		goto err_drop;
-
-	ipoib_tx_fill_wr(txq, slot, address, qpn);
-	skb_tx_timestamp(skb);
-	reason = IPOIB_DROP_TX_POST;
-	if (unlikely(ib_post_send(txq->qp, &slot->wr.wr, NULL)))
-		goto err_unmap;
-
-	return true;
-
-err_unmap:
-	ipoib_tx_unmap(ibdev, slot);
-err_drop:
-	slot->skb = NULL;
-	ipoib_drop(txq->ipd, skb, reason);
-	return false;
-}
-
 static u32 ipoib_tx_unused(const struct ipoib_txq *txq)
 {
 	return ipoib_ring_unused(READ_ONCE(txq->head), READ_ONCE(txq->tail),
 				 txq->size);
 }
 
+/*
+ * The ring and the byte limit know of a packet before the HCA does: its
+ * completion may be handled on another processor before the posting returns.
+ */
+static void ipoib_tx_publish(struct ipoib_txq *txq, struct ipoib_tx_slot *slot)
+{
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	slot->bytes = slot->skb->len;
+	netdev_tx_sent_queue(queue, slot->bytes);
+	WRITE_ONCE(txq->head, txq->head + 1);
+	netif_txq_maybe_stop(queue, ipoib_tx_unused(txq), 1, txq->size / 2);
+}
+
+/*
+ * Only the NAPI takes slots out of the ring and bytes out of the limit, so it
+ * is asked to pass over this one. The packet itself can go at once.
+ */
+static void ipoib_tx_refused(struct ipoib_txq *txq, struct ipoib_tx_slot *slot)
+{
+	struct sk_buff *skb = slot->skb;
+
+	ipoib_tx_unmap(txq->ipd->ibdev, slot);
+	slot->skb = NULL;
+	/* pairs with the acquire in ipoib_tx_is_refused() */
+	smp_store_release(&slot->refused, true);
+	ipoib_drop(txq->ipd, skb, IPOIB_DROP_TX_POST);
+	napi_schedule(&txq->napi);
+}
+
 static void ipoib_tx_enqueue(struct ipoib_txq *txq, struct sk_buff *skb,
 			     struct ib_ah *address, u32 qpn)
 {
-	struct netdev_queue *queue;
-	unsigned int len = skb->len;
+	struct ipoib_tx_slot *slot;
 
-	if (!ipoib_tx_post(txq, skb, address, qpn))
+	slot = &txq->slots[ipoib_ring_slot(txq->head, txq->size)];
+	slot->skb = skb;
+	if (unlikely(ipoib_tx_map(txq->ipd->ibdev, slot))) {
+		slot->skb = NULL;
+		ipoib_drop(txq->ipd, skb, IPOIB_DROP_TX_MAP);
 		return;
+	}
 
-	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
-	netdev_tx_sent_queue(queue, len);
-	WRITE_ONCE(txq->head, txq->head + 1);
-	netif_txq_maybe_stop(queue, ipoib_tx_unused(txq), 1, txq->size / 2);
+	ipoib_tx_fill_wr(txq, slot, address, qpn);
+	skb_tx_timestamp(skb);
+	ipoib_tx_publish(txq, slot);
+	if (unlikely(ib_post_send(txq->qp, &slot->wr.wr, NULL)))
+		ipoib_tx_refused(txq, slot);
 }
 
 /*
@@ -223,6 +227,18 @@ struct ipoib_tx_done {
 	unsigned int wire_bytes;
 };
 
+static bool ipoib_tx_is_refused(const struct ipoib_txq *txq)
+{
+	const struct ipoib_tx_slot *slot;
+
+	if (txq->tail == READ_ONCE(txq->head))
+		return false;
+
+	slot = &txq->slots[ipoib_ring_slot(txq->tail, txq->size)];
+	/* pairs with the release in ipoib_tx_refused() */
+	return smp_load_acquire(&slot->refused);
+}
+
 static void ipoib_tx_complete(struct ipoib_txq *txq, struct ipoib_tx_done *done,
 			      enum ib_wc_status status, int budget)
 {
@@ -231,12 +247,16 @@ static void ipoib_tx_complete(struct ipoib_txq *txq, struct ipoib_tx_done *done,
 
 	slot = &txq->slots[ipoib_ring_slot(txq->tail, txq->size)];
 	skb = slot->skb;
-	ipoib_tx_unmap(txq->ipd->ibdev, slot);
+	done->packets++;
+	done->bytes += slot->bytes;
+	slot->refused = false;
+	if (likely(skb))
+		ipoib_tx_unmap(txq->ipd->ibdev, slot);
 	slot->skb = NULL;
 	WRITE_ONCE(txq->tail, txq->tail + 1);
+	if (unlikely(!skb))
+		return;
 
-	done->packets++;
-	done->bytes += skb->len;
 	if (likely(status == IB_WC_SUCCESS)) {
 		done->wire_packets++;
 		done->wire_bytes += skb->len;
@@ -265,7 +285,7 @@ static void ipoib_tx_complete_upto(struct ipoib_txq *txq,
 				   const struct ib_wc *wc, int budget)
 {
 	int slot = ipoib_wr_slot(wc->wr_id, IPOIB_WR_TX, txq->index, txq->size);
-	u32 posted = READ_ONCE(txq->head) + 1; /* head moves after the posting */
+	u32 posted = READ_ONCE(txq->head);
 	u32 count = 0;
 
 	if (likely(slot >= 0))
@@ -314,8 +334,10 @@ static int ipoib_tx_clean(struct ipoib_txq *txq, int budget)
 		ipoib_tx_complete_upto(txq, &done, &wcs[i], budget);
 		ipoib_tx_failed(txq, &wcs[i]);
 	}
+	while (unlikely(ipoib_tx_is_refused(txq)))
+		ipoib_tx_complete(txq, &done, IB_WC_SUCCESS, budget);
 
-	if (num > 0)
+	if (done.packets)
 		ipoib_tx_account(txq, &done);
 
 	return max(num, 0);
