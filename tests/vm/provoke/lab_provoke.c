@@ -7,10 +7,12 @@
  * proves nothing about the driver and is loaded by nobody else.
  */
 #include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/random.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
@@ -116,11 +118,28 @@ static void provoke_hung(void)
 	msleep(PROVOKE_HOLD_MS + 500);
 }
 
+static void provoke_waited(struct rcu_head *unused)
+{
+}
+
+/* By the clock and not by mdelay(), which a busy host makes too short. */
 static void provoke_stall(void)
 {
+	static struct rcu_head waiting;
+	unsigned long end;
+
+	/*
+	 * A grace period must be under way to be stalled, and must have begun
+	 * after the test set the limit.
+	 */
+	synchronize_rcu();
+	call_rcu(&waiting, provoke_waited);
 	preempt_disable();
-	mdelay(PROVOKE_HOLD_MS);
+	end = jiffies + msecs_to_jiffies(PROVOKE_HOLD_MS);
+	while (time_before(jiffies, end))
+		cpu_relax();
 	preempt_enable();
+	rcu_barrier();
 }
 
 static const struct provoke_fault provoke_faults[] = {
