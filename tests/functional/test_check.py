@@ -79,3 +79,14 @@ def test_every_kernel_and_driver_has_a_lane(check):
 def test_each_lane_chooses_tests(check):
     for lane in check.LANES:
         assert lane.expected(""), lane.name
+
+
+def test_kunit_cases_are_named_by_their_suite(check):
+    lane = check.KunitLane("uml")
+    expected = lane.expected("")
+    assert len(set(expected)) == len(expected) > 50
+    tap = ("KTAP version 1\n1..1\n    KTAP version 1\n"
+           "    # Subtest: one\n    1..2\n    ok 1 a\n    not ok 2 b\n"
+           "not ok 1 one\n    # Subtest: two\n    ok 1 a\n")
+    assert list(lane.verdicts(tap)) == [
+        ("one.a", True), ("one.b", False), ("two.a", True)]
