@@ -81,13 +81,18 @@ class Round:
             self.sockets[host].sendto(body, (address(self.version, to), 0))
 
     def collect(self, wait):
-        """Take what answers within @wait seconds of silence."""
-        while self.missing:
-            events = self.poll.poll(wait)
-            if not events:
-                return
-            for fd, _ in events:
+        """Take answers until @wait seconds have brought none that is new.
+
+        A raw socket hears every echo reply of its host: a ping that runs
+        beside us must not keep us from asking again.
+        """
+        end = time.monotonic() + wait
+        while self.missing and time.monotonic() < end:
+            before = len(self.missing)
+            for fd, _ in self.poll.poll(max(end - time.monotonic(), 0)):
                 self._drain(self.by_fd[fd])
+            if len(self.missing) < before:
+                end = time.monotonic() + wait
 
     def _drain(self, host):
         skip = IPV4_HEADER if self.version == 4 else 0
