@@ -64,6 +64,9 @@
 /* a datagram's linear part and every fragment the stack may hand down */
 #define IPOIB_MAX_SGE		(MAX_SKB_FRAGS + 1)
 
+/* completions taken off a queue at once */
+#define IPOIB_POLL_BATCH	16
+
 /* headroom of the stack's first 20 bytes, and what sits on the wire after it */
 #define IPOIB_HARD_LEN		sizeof(struct ipoib_header)
 
@@ -393,6 +396,7 @@ struct ipoib_tx_slot {
  * @syncp: guards the counters; written by @napi alone
  * @packets: sent
  * @bytes: sent, encapsulation header included
+ * @wcs: room for one poll, @napi's alone: too large for a stack
  */
 struct ipoib_txq {
 	struct ipoib_dev *ipd;
@@ -410,6 +414,7 @@ struct ipoib_txq {
 	struct u64_stats_sync syncp;
 	u64_stats_t packets;
 	u64_stats_t bytes;
+	struct ib_wc wcs[IPOIB_POLL_BATCH];
 };
 
 /**
@@ -444,6 +449,7 @@ struct ipoib_rx_slot {
  * @bytes: received, encapsulation header included
  * @multicast: received by a group other than broadcast
  * @refill_work: fills the ring when memory was short and nothing will come in
+ * @wcs: room for one poll, @napi's alone: too large for a stack
  */
 struct ipoib_rxq {
 	struct ipoib_dev *ipd;
@@ -461,6 +467,7 @@ struct ipoib_rxq {
 	u64_stats_t bytes;
 	u64_stats_t multicast;
 	struct delayed_work refill_work;
+	struct ib_wc wcs[IPOIB_POLL_BATCH];
 };
 
 /**

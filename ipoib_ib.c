@@ -23,9 +23,6 @@
 
 #include "ipoib.h"
 
-/* completions taken off a queue at once; 16 of them are 1 KiB of stack */
-#define IPOIB_POLL_BATCH	16
-
 /* receive requests that share a doorbell */
 #define IPOIB_REFILL_BATCH	16
 
@@ -324,15 +321,14 @@ static void ipoib_tx_account(struct ipoib_txq *txq,
 /* One batch off the queue; returns how many completions there were. */
 static int ipoib_tx_clean(struct ipoib_txq *txq, int budget)
 {
-	struct ib_wc wcs[IPOIB_POLL_BATCH];
 	struct ipoib_tx_done done = {};
 	int num;
 	int i;
 
-	num = ib_poll_cq(txq->cq, ARRAY_SIZE(wcs), wcs);
+	num = ib_poll_cq(txq->cq, ARRAY_SIZE(txq->wcs), txq->wcs);
 	for (i = 0; i < num; i++) {
-		ipoib_tx_complete_upto(txq, &done, &wcs[i], budget);
-		ipoib_tx_failed(txq, &wcs[i]);
+		ipoib_tx_complete_upto(txq, &done, &txq->wcs[i], budget);
+		ipoib_tx_failed(txq, &txq->wcs[i]);
 	}
 	while (unlikely(ipoib_tx_is_refused(txq)))
 		ipoib_tx_complete(txq, &done, IB_WC_SUCCESS, budget);
@@ -746,12 +742,12 @@ static struct sk_buff *ipoib_rx_take(struct ipoib_rxq *rxq,
 
 static int ipoib_rx_clean(struct ipoib_rxq *rxq, int budget)
 {
-	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct ib_wc *wcs = rxq->wcs;
 	struct sk_buff *skb;
 	int num;
 	int i;
 
-	num = ib_poll_cq(rxq->cq, min_t(int, budget, ARRAY_SIZE(wcs)), wcs);
+	num = ib_poll_cq(rxq->cq, min(budget, IPOIB_POLL_BATCH), wcs);
 	for (i = 0; i < num; i++) {
 		skb = ipoib_rx_take(rxq, &wcs[i]);
 		if (unlikely(!skb))
