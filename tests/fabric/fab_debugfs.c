@@ -61,7 +61,7 @@ static void *fab_file_private(struct file *file)
 
 /* --- Counters ------------------------------------------------------------ */
 
-const char * const fab_counter_names[FAB_COUNTERS] = {
+static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_SENT] = "sent",
 	[FAB_REPLICATED] = "replicated",
 	[FAB_DELIVERED] = "delivered",

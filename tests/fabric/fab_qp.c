@@ -433,7 +433,7 @@ static void fab_qp_apply(struct fab_qp *qp, const struct ib_qp_attr *attr,
 	spin_unlock_irq(&qp->sq.lock);
 
 	if (mask & IB_QP_SQ_PSN)
-		qp->attr.sq_psn = attr->sq_psn;
+		qp->sq_psn = attr->sq_psn;
 }
 
 static int __fab_qp_modify(struct fab_qp *qp, const struct ib_qp_attr *attr,
@@ -497,7 +497,7 @@ int fab_qp_query(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 	attr->qkey = qp->qkey;
 	attr->pkey_index = qp->pkey_index;
 	attr->port_num = qp->port ? qp->port->num : 0;
-	attr->sq_psn = qp->attr.sq_psn;
+	attr->sq_psn = qp->sq_psn;
 	fab_qp_caps(qp, &attr->cap);
 	mutex_unlock(&qp->mutex);
 

@@ -64,7 +64,6 @@
 #define FAB_PI_OPER_VL		GENMASK(7, 4)
 #define FAB_PI_REREGISTER	BIT(7)
 #define FAB_PI_SUBNET_TO	GENMASK(4, 0)
-#define FAB_PI_RESP_TIME	GENMASK(4, 0)
 
 /* Bits of the attribute modifier of PortInfo: the port, and extended speeds */
 #define FAB_PI_MOD_PORT		GENMASK(7, 0)

@@ -498,7 +498,7 @@ struct fab_ring {
  * @recv_cq: completions of receives
  * @mutex: modify and destroy
  * @state: enum ib_qp_state; written under both ring locks
- * @attr: what modify_qp() was told, for query_qp(); @mutex
+ * @sq_psn: what modify_qp() was told, for query_qp(); @mutex
  * @pkey_index: written under both ring locks
  * @qkey: written under both ring locks
  * @sqd_event: report that the send queue is drained; sq.lock
@@ -521,7 +521,7 @@ struct fab_qp {
 	struct fab_cq *recv_cq;
 	struct mutex mutex; /* modify and destroy */
 	enum ib_qp_state state;
-	struct ib_qp_attr attr;
+	u32 sq_psn;
 	u16 pkey_index;
 	u32 qkey;
 	bool sqd_event;
@@ -788,7 +788,6 @@ int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,
 			size_t *out_size, u16 *out_pkey_index);
 
 /* fab_debugfs.c */
-extern const char * const fab_counter_names[FAB_COUNTERS];
 void fab_debugfs_create(void);
 void fab_debugfs_destroy(void);
 

@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from labkit import HOSTS, SM_GUID, all_active, counters, run, wait_until
+from labkit import (HOSTS, SM_GUID, all_active, counters, loop, run,
+                    wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -56,7 +57,6 @@ def test_three_switches_in_a_line(bare, tmp_path):
     assert run("ibstat").stdout.count("State: Active") == 5
     run("insmod", f"{os.environ['LAB_MODULES']}/fabric_loop.ko")
     try:
-        from labkit import loop
         result = loop(0, 2, size=2048, messages=500)
         assert (result["received"], result["corrupt"]) == (500, 0)
     finally:
