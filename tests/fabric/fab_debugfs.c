@@ -11,53 +11,12 @@
  *		switch<k>/lft		"LID PORT"; write one to set it
  *		switch<k>/mft		"MLID PORT..."; write "MLID add|del PORT"
  *
- * Order of this file: plumbing, counters, links, tables, queue pairs, completion
- * queues, tree.
+ * Order of this file: counters, links, tables, queue pairs, completion queues,
+ * tree.
  */
-#include <linux/debugfs.h>
-#include <linux/seq_file.h>
-#include <linux/uaccess.h>
-
-#include "fabric.h"
+#include "fab_debugfs.h"
 
 static struct dentry *fab_root;
-
-/* --- Plumbing ------------------------------------------------------------ */
-
-/* A file that is read by a seq_file's show and written line by line. */
-#define FAB_FILE(__name, __write)					\
-static int fab_##__name##_open(struct inode *inode, struct file *file)	\
-{									\
-	return single_open(file, fab_##__name##_show,			\
-			   inode->i_private);				\
-}									\
-static const struct file_operations fab_##__name##_fops = {		\
-	.owner = THIS_MODULE,						\
-	.open = fab_##__name##_open,					\
-	.read = seq_read,						\
-	.write = __write,						\
-	.llseek = seq_lseek,						\
-	.release = single_release,					\
-}
-
-/* One short line from user space, without its newline. */
-static int fab_get_line(char *line, size_t size, const char __user *from,
-			size_t count)
-{
-	if (!count || count >= size)
-		return -EINVAL;
-	if (copy_from_user(line, from, count))
-		return -EFAULT;
-
-	line[count] = '\0';
-	strim(line);
-	return 0;
-}
-
-static void *fab_file_private(struct file *file)
-{
-	return ((struct seq_file *)file->private_data)->private;
-}
 
 /* --- Counters ------------------------------------------------------------ */
 
