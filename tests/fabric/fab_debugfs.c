@@ -4,6 +4,7 @@
  *
  *	/sys/kernel/debug/ib_fabric/
  *		counters		all ports together, and the balance
+ *		seed			where pseudo-random faults begin
  *		fab<i>/qps		queue pairs
  *		fab<i>/cqs		completion queues
  *		<node>/port<p>/counters	this port
@@ -15,6 +16,7 @@
  * tree.
  */
 #include "fab_debugfs.h"
+#include "fab_rule.h"
 
 static struct dentry *fab_root;
 
@@ -356,6 +358,7 @@ void fab_debugfs_create(void)
 
 	fab_root = debugfs_create_dir("ib_fabric", NULL);
 	debugfs_create_file("counters", 0400, fab_root, NULL, &fab_total_fops);
+	fab_rule_debugfs(fab_root);
 	for (i = 0; i < fabric.num_hcas; i++) {
 		dir = fab_debugfs_node(&fabric.hcas[i]);
 		debugfs_create_file("qps", 0400, dir, &fabric.hcas[i],
