@@ -9,7 +9,6 @@
 #include <linux/hrtimer.h>
 #include <linux/slab.h>
 #include <linux/timer.h>
-#include <linux/version.h>
 #include <rdma/ib_verbs.h>
 
 #ifndef kzalloc_obj
@@ -20,23 +19,25 @@
 #define timer_container_of(var, timer, field) from_timer(var, timer, field)
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
-#define hrtimer_setup(timer, fn, clock, mode)		\
-	do {						\
-		hrtimer_init(timer, clock, mode);	\
-		(timer)->function = fn;			\
-	} while (0)
+#ifdef FAB_LACKS_HRTIMER_SETUP
+static inline void hrtimer_setup(struct hrtimer *timer,
+				 enum hrtimer_restart (*fn)(struct hrtimer *),
+				 clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = fn;
+}
 #endif
 
-/* The third argument of create_cq changed its type in 6.11. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+/* The third argument of create_cq() */
+#ifdef FAB_LACKS_CQ_ATTRS
 #define FAB_CQ_ATTRS struct ib_udata
 #else
 #define FAB_CQ_ATTRS struct uverbs_attr_bundle
 #endif
 
 /* reg_user_mr gained a DMA handle. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#ifdef FAB_LACKS_DMAH
 #define FAB_DMAH_PARAM
 #else
 #define FAB_DMAH_PARAM struct ib_dmah *dmah,

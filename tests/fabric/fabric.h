@@ -661,18 +661,6 @@ static inline bool fab_port_has_lid(const struct fab_port *port, u16 lid)
 	return base && base == (lid & ~(BIT(lmc) - 1));
 }
 
-/**
- * fab_misuse - name a breach of the verbs' rules, once per HCA and kind
- * @hca: where it happened
- * @kind: bit number of the kind
- * @what: what the caller did wrong
- */
-#define fab_misuse(hca, kind, what)					\
-	do {								\
-		if (!test_and_set_bit(kind, &(hca)->named))		\
-			dev_warn((hca)->parent, "%s\n", what);		\
-	} while (0)
-
 enum fab_misuse_kind {
 	FAB_MISUSE_POST_STATE,
 	FAB_MISUSE_POST_SGE,
@@ -683,6 +671,19 @@ enum fab_misuse_kind {
 	FAB_MISUSE_AH_BUSY,
 	FAB_MISUSE_QP_ATTACHED,
 };
+
+/**
+ * fab_misuse - name a breach of the verbs' rules, once per HCA and kind
+ * @hca: where it happened
+ * @kind: bit number of the kind
+ * @what: what the caller did wrong
+ */
+static inline void fab_misuse(struct fab_hca *hca, enum fab_misuse_kind kind,
+			      const char *what)
+{
+	if (!test_and_set_bit(kind, &hca->named))
+		dev_warn(hca->parent, "%s\n", what);
+}
 
 /* fab_main.c */
 struct device *fab_parent_create(struct fab_node *node);
