@@ -4,6 +4,20 @@
 A test names what it needs by markers; the lab's environment says what is
 there. What does not fit is not collected at all: a test that is collected
 runs, and nothing is skipped.
+
+A test runs in the default lab, unless it names another by the options that
+make it so:
+
+	@pytest.mark.lab(sm=2)                  in a lab of --sm 2
+	@pytest.mark.lab(hca=["sg=1", "2:lso=on"])
+	                                        --hca sg=1 --hca 2:lso=on
+	@pytest.mark.lab()                      in the default lab
+
+Two such markers are two labs that fit, so lab() beside lab(sm=2) means both.
+A lab fits that has what the marker names; it may have more, so that one
+machine can serve several tests. The lab says in LAB_VARIANT what it has (`sm=2
+hca=sg=1`), empty for the default one. In tests/check each variant wants a lane
+of its own: GuestLane("uml", "stock", sm=2).
 """
 
 import os
@@ -22,6 +36,7 @@ MARKERS = (
     "fabric: needs the fabric and no driver",
     "core: belongs to the short list for emulated machines",
     "needs(ability): needs a driver that can do this",
+    "lab(option=value): runs in a lab with these options, not in the default",
 )
 
 
@@ -30,10 +45,25 @@ def pytest_configure(config):
         config.addinivalue_line("markers", line)
 
 
-def _fits(item, driver):
-    """Does this test belong to a machine with this driver?"""
+def _words(mark):
+    """The words of LAB_VARIANT that a lab() marker asks for."""
+    return {f"{name}={value}" for name, several in mark.kwargs.items()
+            for value in (several if isinstance(several, (list, tuple))
+                          else [several])}
+
+
+def _fits_variant(item, variant):
+    """Does this test belong to a lab with these options?"""
+    asked = [_words(mark) for mark in item.iter_markers("lab")] or [set()]
+    return any(words <= variant if words else not variant for words in asked)
+
+
+def _fits(item, driver, variant):
+    """Does this test belong to a machine with this driver and variant?"""
     if item.get_closest_marker("host"):
         return driver == "host"
+    if not _fits_variant(item, variant):
+        return False
     if item.get_closest_marker("fabric"):
         return driver == "none"
     needs = {mark.args[0] for mark in item.iter_markers("needs")}
@@ -42,8 +72,9 @@ def _fits(item, driver):
 
 def pytest_collection_modifyitems(config, items):
     driver = os.environ.get("LAB_DRIVER", "host")
+    variant = set(os.environ.get("LAB_VARIANT", "").split())
     core = os.environ.get("LAB_CORE_ONLY") == "1"
-    chosen = [item for item in items if _fits(item, driver) and
+    chosen = [item for item in items if _fits(item, driver, variant) and
               (not core or item.get_closest_marker("core"))]
     left = [item for item in items if item not in chosen]
     if left:

@@ -3,7 +3,11 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import pathlib
+import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -79,6 +83,56 @@ def test_every_kernel_and_driver_has_a_lane(check):
 def test_each_lane_chooses_tests(check):
     for lane in check.LANES:
         assert lane.expected(""), lane.name
+
+
+def test_a_variant_is_a_lane_of_its_own(check):
+    lane = check.GuestLane("uml", "stock", sm=2, hca=["sg=1", "2:lso=on"])
+    assert lane.name == "uml/stock/sm=2/hca=sg=1/hca=2:lso=on"
+    assert lane.env["LAB_VARIANT"] == "sm=2 hca=sg=1 hca=2:lso=on"
+    at = lane.command.index("--sm")
+    assert lane.command[at:at + 6] == ["--sm", "2", "--hca", "sg=1", "--hca",
+                                       "2:lso=on"]
+
+
+MARKED = """
+import pytest
+pytestmark = pytest.mark.fabric
+def test_plain(): pass
+@pytest.mark.lab(sm=2)
+def test_sm(): pass
+@pytest.mark.lab(hca=["sg=1", "2:lso=on"])
+def test_hca(): pass
+@pytest.mark.lab()
+@pytest.mark.lab(hca="sg=1")
+def test_both(): pass
+"""
+
+
+@pytest.mark.parametrize("variant,expected", [
+    ("", {"plain", "both"}),
+    ("sm=2", {"sm"}),
+    ("mtu=4092 sm=2", {"sm"}),
+    ("mtu=4092", set()),
+    ("hca=sg=1", {"both"}),
+    ("hca=sg=1 hca=2:lso=on", {"hca", "both"}),
+    ("hca=sg=16 hca=2:lso=on", set())])
+def test_a_test_runs_in_the_labs_it_names(tmp_path, variant, expected):
+    shutil.copy(PATH.parent / "functional" / "conftest.py", tmp_path)
+    (tmp_path / "test_marked.py").write_text(MARKED)
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider",
+         "--collect-only", "-q", "test_marked.py"], cwd=tmp_path, text=True,
+        env=dict(os.environ, LAB_DRIVER="none", LAB_VARIANT=variant,
+                 LAB_CORE_ONLY="0"), capture_output=True, check=False)
+    assert set(re.findall(r"::test_(\w+)", done.stdout)) == expected
+
+
+def test_the_lab_says_which_variant_it_is():
+    sys.path.insert(0, str(PATH.parent))
+    from vm import cli, variant  # pylint: disable=import-outside-toplevel
+    for words in ([], ["--hosts", "3"]):
+        options = cli.parse(["run", *words, "--", "true"])
+        assert variant.chosen(options) == {}
 
 
 def test_kunit_cases_are_named_by_their_suite(check):

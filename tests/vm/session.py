@@ -17,7 +17,7 @@ import termios
 import time
 import tty
 
-from . import cache, channel, host, machines, modules, reports
+from . import cache, channel, host, machines, modules, reports, variant
 from .errors import (EXIT_REPORT, EXIT_SETUP, EXIT_TIMEOUT, Interrupted,
                      LabError)
 from .guest import agent, tool  # noqa: F401 pylint: disable=unused-import
@@ -154,6 +154,7 @@ class Session:
             "core": self.kernel.with_dependencies(CORE_MODULES),
             "built": self.built, "driver": options.driver,
             "hosts": options.hosts, "slow": machine.slow,
+            "variant": " ".join(variant.words(variant.chosen(options))),
             "command": options.command,
             # upper bound of one wait in the guest; it ends as soon as it can
             "seconds": int((30 + options.hosts) * patience),

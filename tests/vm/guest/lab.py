@@ -57,7 +57,8 @@ class Lab:
         env.update(LAB_OUT=self.config["out"], LAB_MODULES=MODULES,
                    LAB_DRIVER=self.config["driver"], LAB_SM_CONF=sm.FOLDER,
                    LAB_KERNEL=self.config["kernel"], LAB_HOSTS=str(self.hosts),
-                   LAB_CACHE=self.config["cache"])
+                   LAB_CACHE=self.config["cache"],
+                   LAB_VARIANT=self.config["variant"])
         return env
 
     # -- steps of the start -------------------------------------------------
