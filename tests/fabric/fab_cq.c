@@ -364,7 +364,7 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	int err;
 
 	if (attr->flags || !attr->cqe || attr->cqe > FAB_MAX_CQE ||
-	    attr->comp_vector >= fabric.num_vectors)
+	    attr->comp_vector >= hca->node->shape.vectors)
 		return -EINVAL;
 
 	cq->size = attr->cqe;

@@ -26,10 +26,11 @@ static int fab_query_device(struct ib_device *ibdev,
 	attr->vendor_part_id = node->type;
 	attr->hw_ver = 1;
 	attr->max_qp = FAB_MAX_QP;
-	attr->max_qp_wr = FAB_MAX_QP_WR;
-	attr->kernel_cap_flags = IBK_LOCAL_DMA_LKEY |
-				 IBK_BLOCK_MULTICAST_LOOPBACK;
-	attr->max_send_sge = FAB_MAX_SGE;
+	attr->max_qp_wr = node->shape.max_wr;
+	attr->kernel_cap_flags = IBK_LOCAL_DMA_LKEY;
+	if (node->shape.mcast_loopback)
+		attr->kernel_cap_flags |= IBK_BLOCK_MULTICAST_LOOPBACK;
+	attr->max_send_sge = node->shape.sg;
 	attr->max_recv_sge = FAB_MAX_SGE;
 	attr->max_cq = FAB_MAX_CQ;
 	attr->max_cqe = FAB_MAX_CQE;
@@ -39,7 +40,7 @@ static int fab_query_device(struct ib_device *ibdev,
 	attr->max_mcast_grp = INT_MAX;
 	attr->max_mcast_qp_attach = INT_MAX;
 	attr->max_total_mcast_qp_attach = INT_MAX;
-	attr->max_pkeys = FAB_PKEYS;
+	attr->max_pkeys = node->shape.pkeys;
 	return 0;
 }
 
@@ -81,8 +82,8 @@ static int fab_query_port(struct ib_device *ibdev, u32 port_num,
 	spin_unlock_irqrestore(&fabric.ctl, flags);
 
 	attr->phys_mtu = ib_mtu_enum_to_int(attr->max_mtu);
-	attr->gid_tbl_len = FAB_GIDS;
-	attr->pkey_tbl_len = FAB_PKEYS;
+	attr->gid_tbl_len = fab_num_gids(port);
+	attr->pkey_tbl_len = fab_num_pkeys(port);
 	attr->max_msg_sz = BIT(31);
 	return 0;
 }
@@ -90,8 +91,10 @@ static int fab_query_port(struct ib_device *ibdev, u32 port_num,
 static int fab_get_port_immutable(struct ib_device *ibdev, u32 port_num,
 				  struct ib_port_immutable *immutable)
 {
-	immutable->pkey_tbl_len = FAB_PKEYS;
-	immutable->gid_tbl_len = FAB_GIDS;
+	const struct fab_shape *shape = &to_fab_hca(ibdev)->node->shape;
+
+	immutable->pkey_tbl_len = shape->pkeys;
+	immutable->gid_tbl_len = shape->guids;
 	immutable->core_cap_flags = RDMA_CORE_PORT_IBA_IB;
 	immutable->max_mad_size = IB_MGMT_MAD_SIZE;
 	return 0;
@@ -100,7 +103,7 @@ static int fab_get_port_immutable(struct ib_device *ibdev, u32 port_num,
 /**
  * fab_port_gid - an entry of a port's GID table
  * @port: the port
- * @index: below FAB_GIDS
+ * @index: below fab_num_gids()
  * @gid: all zero when the entry is empty
  */
 void fab_port_gid(const struct fab_port *port, unsigned int index,
@@ -115,20 +118,24 @@ void fab_port_gid(const struct fab_port *port, unsigned int index,
 static int fab_query_gid(struct ib_device *ibdev, u32 port_num, int index,
 			 union ib_gid *gid)
 {
-	if (index >= FAB_GIDS)
+	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
+
+	if (index >= fab_num_gids(port))
 		return -EINVAL;
 
-	fab_port_gid(&to_fab_hca(ibdev)->node->ports[port_num], index, gid);
+	fab_port_gid(port, index, gid);
 	return 0;
 }
 
 static int fab_query_pkey(struct ib_device *ibdev, u32 port_num, u16 index,
 			  u16 *pkey)
 {
-	if (index >= FAB_PKEYS)
+	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
+
+	if (index >= fab_num_pkeys(port))
 		return -EINVAL;
 
-	*pkey = READ_ONCE(to_fab_hca(ibdev)->node->ports[port_num].pkeys[index]);
+	*pkey = READ_ONCE(port->pkeys[index]);
 	return 0;
 }
 
@@ -237,7 +244,7 @@ static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 	ah->has_grh = rdma_ah_get_ah_flags(attr) & IB_AH_GRH;
 	if (!ah->has_grh)
 		return 0;
-	if (grh->sgid_index >= FAB_GIDS)
+	if (grh->sgid_index >= to_fab_hca(ibah->device)->node->shape.guids)
 		return -EINVAL;
 
 	ah->sgid_index = grh->sgid_index;
@@ -349,9 +356,12 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 	hca->ibdev.node_guid = node->guid;
 	memcpy(hca->ibdev.node_desc, node->desc, sizeof(node->desc));
 	hca->ibdev.phys_port_cnt = node->num_ports;
-	hca->ibdev.num_comp_vectors = fabric.num_vectors;
+	hca->ibdev.num_comp_vectors = node->shape.vectors;
 	hca->ibdev.local_dma_lkey = FAB_LOCAL_LKEY;
 	ib_set_device_ops(&hca->ibdev, &fab_device_ops);
+	/* ib_core reads a missing operation as "not supported". */
+	if (!node->shape.modify_cq)
+		hca->ibdev.ops.modify_cq = NULL;
 	return hca;
 }
 

@@ -2,11 +2,12 @@
 /*
  * Which nodes are there, and which cable goes where?
  *
- * Port p of HCA i goes to switch number (i * ports + p - 1) modulo the number
- * of switches, to that switch's next free port; with one switch and one port
- * an HCA, HCA i is at port i + 1. Switches form a line: the ports behind those
- * of the HCAs lead to the next and the previous switch. Without a switch the
- * two ports there are lead to each other.
+ * The HCAs' ports are counted through, the first ones of all HCAs before the
+ * second ones. Port n goes to switch number n modulo the number of switches, to
+ * that switch's next free port; with one switch, port 1 of HCA i is at its port
+ * i + 1. Switches form a line: the ports behind those of the HCAs lead to the
+ * next and the previous switch. Without a switch the two ports there are lead
+ * to each other.
  *
  * Order of this file: parameters, parent devices, nodes, cables, module.
  */
@@ -24,7 +25,7 @@ MODULE_PARM_DESC(hcas, "number of HCAs, 1 to 250 (2)");
 
 static unsigned int ports = 1;
 module_param(ports, uint, 0444);
-MODULE_PARM_DESC(ports, "ports of each HCA, 1 or 2 (1)");
+MODULE_PARM_DESC(ports, "ports of an HCA whose shape does not say, 1 or 2 (1)");
 
 static unsigned int switches = 1;
 module_param(switches, uint, 0444);
@@ -45,15 +46,37 @@ static int fab_param_check(const char *name, unsigned int value,
 	return -EINVAL;
 }
 
+static void fab_hca_shape(struct fab_shape *shape, unsigned int index)
+{
+	fab_shape_preset(shape);
+	shape->ports = ports;
+	fab_shape_hca(shape, index, hcas);
+}
+
+static unsigned int fab_count_ports(void)
+{
+	struct fab_shape shape;
+	unsigned int i, all = 0;
+
+	for (i = 0; i < hcas; i++) {
+		fab_hca_shape(&shape, i);
+		all += shape.ports;
+	}
+
+	return all;
+}
+
 static int fab_params_check(void)
 {
-	unsigned int all = hcas * ports;
+	unsigned int all;
 
 	if (fab_param_check("hcas", hcas, 1, FAB_MAX_HCAS) ||
 	    fab_param_check("ports", ports, 1, FAB_MAX_PORTS) ||
-	    fab_param_check("switches", switches, 0, FAB_MAX_SWITCHES))
+	    fab_param_check("switches", switches, 0, FAB_MAX_SWITCHES) ||
+	    fab_shape_check(hcas))
 		return -EINVAL;
 
+	all = fab_count_ports();
 	if (!switches && all != 2) {
 		pr_err("ib_fabric: switches=0 takes two ports in all, not %u\n",
 		       all);
@@ -136,6 +159,7 @@ static int fab_port_init(struct fab_node *node, unsigned int num)
 	return port->stats ? 0 : -ENOMEM;
 }
 
+/* The node's shape is set. */
 static int fab_node_init(struct fab_node *node, unsigned int num_ports)
 {
 	unsigned int num;
@@ -183,7 +207,9 @@ static int fab_hca_node_init(unsigned int index)
 	node->guid = cpu_to_be64(FAB_GUID_HCA | index << 8);
 	snprintf(node->name, sizeof(node->name), "fab%u", index);
 	snprintf(node->desc, sizeof(node->desc), "fabric HCA %u", index);
-	return fab_node_init(node, ports);
+	fab_hca_shape(&node->shape, index);
+	fabric.num_vectors = max(fabric.num_vectors, node->shape.vectors);
+	return fab_node_init(node, node->shape.ports);
 }
 
 static int fab_switch_node_init(unsigned int index)
@@ -196,7 +222,10 @@ static int fab_switch_node_init(unsigned int index)
 	node->guid = cpu_to_be64(FAB_GUID_SWITCH | index << 8);
 	snprintf(node->name, sizeof(node->name), "switch%u", index);
 	snprintf(node->desc, sizeof(node->desc), "fabric switch %u", index);
-	err = fab_node_init(node, DIV_ROUND_UP(hcas * ports, switches) + 2);
+	fab_shape_preset(&node->shape);
+	/* Its own, and no more. */
+	node->shape.guids = 1;
+	err = fab_node_init(node, DIV_ROUND_UP(fab_count_ports(), switches) + 2);
 	return err ? err : fab_switch_init(node);
 }
 
@@ -213,7 +242,6 @@ static int fab_nodes_create(void)
 
 	fabric.num_hcas = hcas;
 	fabric.num_switches = switches;
-	fabric.ports_per_hca = ports;
 	for (i = 0; i < hcas; i++) {
 		err = fab_hca_node_init(i);
 		if (err)
@@ -248,24 +276,35 @@ static void fab_cable(struct fab_port *a, struct fab_port *b)
 	b->peer = a;
 }
 
-static struct fab_port *fab_nth_hca_port(unsigned int n)
+/* The port that comes after @port when they are counted through, or NULL. */
+static struct fab_port *fab_next_hca_port(const struct fab_port *port)
 {
-	return &fabric.hcas[n / ports].ports[n % ports + 1];
+	unsigned int num = port ? port->num : 1;
+	unsigned int i = port ? port->node->index + 1 : 0;
+
+	for (; num <= FAB_MAX_PORTS; num++, i = 0) {
+		for (; i < hcas; i++) {
+			if (num <= fabric.hcas[i].num_ports)
+				return &fabric.hcas[i].ports[num];
+		}
+	}
+
+	return NULL;
 }
 
 static void fab_cables_lay(void)
 {
-	unsigned int all = hcas * ports;
+	struct fab_port *port = fab_next_hca_port(NULL);
 	unsigned int n, last;
 
 	if (!switches) {
-		fab_cable(fab_nth_hca_port(0), fab_nth_hca_port(1));
+		fab_cable(port, fab_next_hca_port(port));
 		return;
 	}
 
-	for (n = 0; n < all; n++)
-		fab_cable(fab_nth_hca_port(n),
-			  &fabric.switches[n % switches].ports[n / switches + 1]);
+	for (n = 0; port; n++, port = fab_next_hca_port(port))
+		fab_cable(port, &fabric.switches[n % switches]
+						.ports[n / switches + 1]);
 	for (n = 0; n + 1 < switches; n++) {
 		last = fabric.switches[n].num_ports;
 		fab_cable(&fabric.switches[n].ports[last],
@@ -322,15 +361,13 @@ static int __init fab_init(void)
 	if (err)
 		return err;
 
-	/* Two at least, so that consumers that spread themselves do. */
-	fabric.num_vectors = max(num_online_cpus(), 2U);
 	err = bus_register(&fab_bus);
 	if (err)
 		return err;
-	err = fab_vectors_create(fabric.num_vectors);
-	if (err)
-		goto err_bus;
 	err = fab_nodes_create();
+	if (err)
+		goto err_nodes;
+	err = fab_vectors_create(fabric.num_vectors);
 	if (err)
 		goto err_nodes;
 
@@ -345,10 +382,9 @@ static int __init fab_init(void)
 
 err_unplug:
 	fab_hcas_unplug();
+	fab_vectors_destroy();
 err_nodes:
 	fab_nodes_destroy();
-	fab_vectors_destroy();
-err_bus:
 	bus_unregister(&fab_bus);
 	return err;
 }

@@ -403,10 +403,13 @@ static void fab_qp_reset(struct fab_qp *qp)
 static int fab_qp_check_attr(const struct fab_qp *qp,
 			     const struct ib_qp_attr *attr, int mask)
 {
-	if ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index >= FAB_PKEYS)
+	const struct fab_node *node = qp->hca->node;
+
+	if ((mask & IB_QP_PKEY_INDEX) &&
+	    attr->pkey_index >= node->shape.pkeys)
 		return -EINVAL;
 	if ((mask & IB_QP_PORT) &&
-	    (!attr->port_num || attr->port_num > fabric.ports_per_hca))
+	    (!attr->port_num || attr->port_num > node->num_ports))
 		return -EINVAL;
 
 	return 0;
@@ -548,23 +551,33 @@ static int fab_rings_init(struct fab_qp *qp, const struct ib_qp_cap *cap)
 	return err;
 }
 
-static int fab_qp_check_init(const struct ib_qp_init_attr *init)
+static u32 fab_create_flags(const struct fab_shape *shape)
 {
-	const struct ib_qp_cap *cap = &init->cap;
+	return shape->mcast_loopback ? IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK :
+				       0;
+}
 
-	if (init->srq || (init->create_flags &
-			  ~IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK))
+/* QP0 and QP1 are the device's own: no shape is told to ib_mad. */
+static bool fab_qp_caps_fit(const struct fab_shape *shape,
+			    enum ib_qp_type type, const struct ib_qp_cap *cap)
+{
+	u32 max_wr = type == IB_QPT_UD ? shape->max_wr : FAB_MAX_QP_WR;
+	u32 sg = type == IB_QPT_UD ? shape->sg : FAB_MAX_SGE;
+
+	return cap->max_send_wr <= max_wr && cap->max_recv_wr <= max_wr &&
+	       cap->max_send_sge <= sg && cap->max_recv_sge <= FAB_MAX_SGE &&
+	       cap->max_inline_data <= shape->max_inline;
+}
+
+static int fab_qp_check_init(const struct fab_shape *shape,
+			     const struct ib_qp_init_attr *init)
+{
+	if (init->srq || (init->create_flags & ~fab_create_flags(shape)))
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
-	if (cap->max_send_wr > FAB_MAX_QP_WR ||
-	    cap->max_recv_wr > FAB_MAX_QP_WR ||
-	    cap->max_send_sge > FAB_MAX_SGE ||
-	    cap->max_recv_sge > FAB_MAX_SGE ||
-	    cap->max_inline_data > FAB_MAX_INLINE)
-		return -EINVAL;
 
-	return 0;
+	return fab_qp_caps_fit(shape, init->qp_type, &init->cap) ? 0 : -EINVAL;
 }
 
 /* QP0 and QP1: one of each on a port. */
@@ -572,7 +585,7 @@ static int fab_qp_add_special(struct fab_qp *qp, u32 port_num)
 {
 	struct fab_qp __rcu **slot;
 
-	if (!port_num || port_num > fabric.ports_per_hca)
+	if (!port_num || port_num > qp->hca->node->num_ports)
 		return -EINVAL;
 
 	qp->port = &qp->hca->node->ports[port_num];
@@ -618,7 +631,7 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	if (init->qp_type != IB_QPT_SMI && init->qp_type != IB_QPT_GSI &&
 	    init->qp_type != IB_QPT_UD)
 		return -EOPNOTSUPP;
-	err = fab_qp_check_init(init);
+	err = fab_qp_check_init(&to_fab_hca(ibqp->device)->node->shape, init);
 	if (err)
 		return err;
 

@@ -45,7 +45,7 @@ static __be16 fab_get_node_info(struct fab_sma_call *call)
 	info->node_guid = node->guid;
 	info->port_guid = fab_node_is_switch(node) ? node->guid :
 						     call->in_port->guid;
-	info->partition_cap = cpu_to_be16(FAB_PKEYS);
+	info->partition_cap = cpu_to_be16(node->shape.pkeys);
 	info->device_id = cpu_to_be16(node->type);
 	info->revision = cpu_to_be32(1);
 	info->local_port_num = call->in_port->num;
@@ -99,6 +99,7 @@ void fab_sma_port_init(struct fab_port *port)
 {
 	bool is_switch = fab_node_is_switch(port->node);
 	struct ib_port_info *info = &port->info;
+	enum ib_mtu mtu = IB_MTU_256 + port->node->shape.mtu;
 	u32 caps = IB_PORT_TRAP_SUP | IB_PORT_SYS_IMAGE_GUID_SUP;
 
 	if (!is_switch)
@@ -118,13 +119,12 @@ void fab_sma_port_init(struct fab_port *port)
 	info->portphysstate_linkdown = FIELD_PREP(FAB_PI_DOWN_DEFAULT,
 						  FAB_PHYS_POLLING);
 	info->vlcap_inittype = FIELD_PREP(FAB_PI_VLCAP, 1);
-	info->inittypereply_mtucap = FIELD_PREP(FAB_PI_MTU_CAP, IB_MTU_4096);
-	info->neighbormtu_mastersmsl = FIELD_PREP(FAB_PI_NEIGH_MTU,
-						  IB_MTU_4096);
+	info->inittypereply_mtucap = FIELD_PREP(FAB_PI_MTU_CAP, mtu);
+	info->neighbormtu_mastersmsl = FIELD_PREP(FAB_PI_NEIGH_MTU, mtu);
 	info->operationalvl_pei_peo_fpi_fpo = FIELD_PREP(FAB_PI_OPER_VL, 1);
-	info->guid_cap = is_switch ? 1 : FAB_GUID_BLOCK;
+	info->guid_cap = fab_num_gids(port);
 
-	port->mtu_bytes = ib_mtu_enum_to_int(IB_MTU_4096);
+	port->mtu_bytes = ib_mtu_enum_to_int(mtu);
 	port->prefix = cpu_to_be64(0xfe80000000000000ULL);
 	port->guids[0] = port->guid;
 	port->pkeys[0] = FAB_PKEY_DEFAULT;
@@ -365,7 +365,7 @@ static __be16 fab_set_guid_info(struct fab_sma_call *call)
 		return FAB_MAD_BAD_VALUE;
 
 	/* Entry 0 is the hardware's. */
-	for (i = 1; i < FAB_GIDS; i++) {
+	for (i = 1; i < fab_num_gids(port); i++) {
 		fab_port_note(port, port->guids[i] != want[i],
 			      IB_EVENT_GID_CHANGE);
 		WRITE_ONCE(port->guids[i], want[i]);
@@ -377,25 +377,40 @@ static __be16 fab_set_guid_info(struct fab_sma_call *call)
 /* A switch that enforces nothing has P_Keys at its management port only. */
 static struct fab_port *fab_sma_pkey_port(const struct fab_sma_call *call)
 {
-	if (call->mod % BIT(16) >= FAB_PKEYS / FAB_PKEY_BLOCK)
-		return NULL;
-	if (!fab_node_is_switch(call->node))
-		return call->in_port;
+	struct fab_port *port = call->in_port;
 
-	return call->mod >> 16 ? NULL : &call->node->ports[0];
+	if (fab_node_is_switch(call->node))
+		port = call->mod >> 16 ? NULL : &call->node->ports[0];
+
+	return port && call->mod % BIT(16) * FAB_PKEY_BLOCK <
+		       fab_num_pkeys(port) ? port : NULL;
+}
+
+/* Where the block of P_Keys is; the last one may be short. */
+static u16 *fab_sma_pkey_block(const struct fab_sma_call *call,
+			       struct fab_port *port, unsigned int *len)
+{
+	unsigned int first = call->mod % BIT(16) * FAB_PKEY_BLOCK;
+
+	*len = min_t(unsigned int, FAB_PKEY_BLOCK,
+		     fab_num_pkeys(port) - first);
+	return &port->pkeys[first];
 }
 
 static __be16 fab_get_pkeys(struct fab_sma_call *call)
 {
 	struct fab_port *port = fab_sma_pkey_port(call);
 	__be16 *out = call->data;
-	int i;
+	unsigned int i, len;
+	const u16 *block;
 
 	if (!port)
 		return FAB_MAD_BAD_VALUE;
 
-	for (i = 0; i < FAB_PKEY_BLOCK; i++)
-		out[i] = cpu_to_be16(port->pkeys[i]);
+	block = fab_sma_pkey_block(call, port, &len);
+	memset(out, 0, FAB_PKEY_BLOCK * sizeof(*out));
+	for (i = 0; i < len; i++)
+		out[i] = cpu_to_be16(block[i]);
 	return 0;
 }
 
@@ -403,17 +418,19 @@ static __be16 fab_set_pkeys(struct fab_sma_call *call)
 {
 	struct fab_port *port = fab_sma_pkey_port(call);
 	const __be16 *want = call->data;
-	int i;
+	unsigned int i, len;
+	u16 *block;
 
 	if (!port)
 		return FAB_MAD_BAD_VALUE;
 
-	for (i = 0; i < FAB_PKEY_BLOCK; i++) {
+	/* What lies behind the table's end is ignored, IBA 14.2.5.7. */
+	block = fab_sma_pkey_block(call, port, &len);
+	for (i = 0; i < len; i++) {
 		u16 pkey = be16_to_cpu(want[i]);
 
-		fab_port_note(port, port->pkeys[i] != pkey,
-			      IB_EVENT_PKEY_CHANGE);
-		WRITE_ONCE(port->pkeys[i], pkey);
+		fab_port_note(port, block[i] != pkey, IB_EVENT_PKEY_CHANGE);
+		WRITE_ONCE(block[i], pkey);
 	}
 
 	return fab_get_pkeys(call);

@@ -65,7 +65,7 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 	pkt->has_grh = ah->has_grh;
 	pkt->has_imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
 	pkt->solicited = wqe->flags & IB_SEND_SOLICITED;
-	pkt->pkey = pkey_index < FAB_PKEYS ?
+	pkt->pkey = pkey_index < fab_num_pkeys(port) ?
 		    READ_ONCE(port->pkeys[pkey_index]) : 0;
 	pkt->dest_qpn = wqe->remote_qpn;
 	pkt->qkey = wqe->qkey & FAB_QKEY_CONTROLLED ? READ_ONCE(qp->qkey) :
@@ -123,9 +123,9 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 
 static int fab_port_find_pkey(const struct fab_port *port, u16 pkey)
 {
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < FAB_PKEYS; i++) {
+	for (i = 0; i < fab_num_pkeys(port); i++) {
 		if (fab_pkeys_match(READ_ONCE(port->pkeys[i]), pkey))
 			return i;
 	}

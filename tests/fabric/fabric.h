@@ -50,16 +50,14 @@
 #include <rdma/ib_verbs.h>
 
 #include "fab_compat.h"
+#include "fab_shape.h"
 #include "fab_wire.h"
 
 /* Limits of the parameters: an 8-bit port number, less one for port 0 */
 #define FAB_MAX_HCAS		250
-#define FAB_MAX_PORTS		2
 #define FAB_MAX_SWITCHES	16
 
-/* Sizes of the tables of a port and of a switch */
-#define FAB_PKEYS		32
-#define FAB_GIDS		8
+/* Sizes of the tables of a switch, and of a port's groups */
 #define FAB_LFT_SIZE		(FAB_LID_UCAST_MAX + 1)
 #define FAB_MFT_SIZE		4096
 #define FAB_MCAST_BUCKETS	256
@@ -68,7 +66,6 @@
 #define FAB_MAX_QP		65536
 #define FAB_MAX_QP_WR		16384
 #define FAB_MAX_SGE		18
-#define FAB_MAX_INLINE		512
 #define FAB_MAX_CQ		65536
 #define FAB_MAX_CQE		BIT(20)
 #define FAB_LOCAL_LKEY		0x00fab000
@@ -151,8 +148,10 @@ struct fab_mcast_entry {
  * @mtu_bytes: payload a packet may have; written under ctl, read anywhere
  * @info: PortInfo as it travels, but for what stands in the fields above
  * @news: events (BIT of enum ib_event_type) not yet told to ib_core
- * @pkeys: P_Key table; written under ctl, read anywhere
- * @guids: GUID table, entry 0 is @guid; written under ctl, read anywhere
+ * @pkeys: P_Key table, as long as the shape says; written under ctl, read
+ *	anywhere
+ * @guids: GUID table, entry 0 is @guid, as long as the shape says; written
+ *	under ctl, read anywhere
  * @prefix: subnet prefix; written under ctl, read anywhere
  * @smi: QP0 of this port
  * @gsi: QP1 of this port
@@ -173,8 +172,8 @@ struct fab_port {
 	u16 mtu_bytes;
 	struct ib_port_info info;
 	unsigned long news;
-	u16 pkeys[FAB_PKEYS];
-	__be64 guids[FAB_GIDS];
+	u16 pkeys[FAB_MAX_PKEYS];
+	__be64 guids[FAB_MAX_GIDS];
 	__be64 prefix;
 
 	struct fab_qp __rcu *smi;
@@ -238,6 +237,7 @@ struct fab_switch {
  * struct fab_node - an HCA or a switch as the fabric's hardware
  * @type: RDMA_NODE_IB_CA or RDMA_NODE_IB_SWITCH
  * @index: number among the nodes of its type
+ * @shape: what it can do; of a switch, only the tables of port 0
  * @num_ports: external ports; @ports has one more
  * @name: "fab3", "switch0"
  * @desc: NodeDescription
@@ -249,6 +249,7 @@ struct fab_switch {
 struct fab_node {
 	u8 type;
 	unsigned int index;
+	struct fab_shape shape;
 	unsigned int num_ports;
 	char name[16];
 	char desc[IB_DEVICE_NODE_DESC_MAX];
@@ -265,8 +266,7 @@ struct fab_node {
  * @switches: nodes of type switch
  * @num_hcas: length of @hcas
  * @num_switches: length of @switches
- * @ports_per_hca: ports of each HCA
- * @num_vectors: completion vectors of each HCA
+ * @num_vectors: completion vectors of the HCA that has the most
  */
 struct fab_fabric {
 	spinlock_t ctl; /* states, PortInfo, tables an SMP can set */
@@ -274,7 +274,6 @@ struct fab_fabric {
 	struct fab_node *switches;
 	unsigned int num_hcas;
 	unsigned int num_switches;
-	unsigned int ports_per_hca;
 	unsigned int num_vectors;
 };
 
@@ -607,6 +606,16 @@ static inline bool fab_node_is_switch(const struct fab_node *node)
 	return node->type == RDMA_NODE_IB_SWITCH;
 }
 
+static inline unsigned int fab_num_pkeys(const struct fab_port *port)
+{
+	return port->node->shape.pkeys;
+}
+
+static inline unsigned int fab_num_gids(const struct fab_port *port)
+{
+	return port->node->shape.guids;
+}
+
 /* Packets move in softirq alone, which makes the plain operation enough. */
 static inline void fab_count_add(struct fab_port *port, enum fab_counter which,
 				 u64 n)
@@ -688,6 +697,12 @@ static inline void fab_misuse(struct fab_hca *hca, enum fab_misuse_kind kind,
 /* fab_main.c */
 struct device *fab_parent_create(struct fab_node *node);
 void fab_parent_destroy(struct device *dev);
+
+/* fab_shape.c */
+int fab_shape_check(unsigned int num_hcas);
+void fab_shape_preset(struct fab_shape *to);
+void fab_shape_hca(struct fab_shape *to, unsigned int index,
+		   unsigned int num_hcas);
 
 /* fab_device.c: the ib_device, its tables, PDs, AHs */
 int fab_hca_plug(struct fab_node *node);

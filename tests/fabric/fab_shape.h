@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What can an HCA be made to look like?
+ */
+#ifndef FAB_SHAPE_H
+#define FAB_SHAPE_H
+
+#include <linux/bits.h>
+#include <linux/types.h>
+
+/* Bits of csum and lso: the order of their words makes the place a mask. */
+#define FAB_FAMILY_IPV4		BIT(0)
+#define FAB_FAMILY_IPV6		BIT(1)
+
+/* Largest tables that a shape may ask for. */
+#define FAB_MAX_PORTS		2
+#define FAB_MAX_PKEYS		128
+#define FAB_MAX_GIDS		8
+
+/**
+ * struct fab_shape - what one HCA can do
+ * @csum: FAB_FAMILY_*, whose checksums it makes and checks
+ * @lso: FAB_FAMILY_*, whose large sends it cuts
+ * @sg: SGEs a send request of a UD queue pair may have
+ * @max_inline: bytes a send request may carry in itself
+ * @mcast_loopback: it can keep a multicast packet from its own sender
+ * @vectors: completion vectors; 0 for the fabric's default
+ * @max_wr: requests that a ring of a UD queue pair may hold
+ * @modify_cq: it moderates completions
+ * @pkeys: length of each port's P_Key table
+ * @ports: ports it has
+ * @mtu: MTUCap of its ports, less one: enum ib_mtu begins with 1
+ * @dma: 0 when an SGE has a kernel pointer, 1 when a DMA address
+ * @guids: length of each port's GUID table
+ *
+ * What may be asked for stands in fab_shape.c.
+ *
+ * QP0 and QP1 are not bound by @sg and @max_wr: ib_mad does not ask.
+ */
+struct fab_shape {
+	u32 csum;
+	u32 lso;
+	u32 sg;
+	u32 max_inline;
+	u32 mcast_loopback;
+	u32 vectors;
+	u32 max_wr;
+	u32 modify_cq;
+	u32 pkeys;
+	u32 ports;
+	u32 mtu;
+	u32 dma;
+	u32 guids;
+};
+
+#endif /* FAB_SHAPE_H */
