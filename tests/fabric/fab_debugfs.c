@@ -26,9 +26,18 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_SENT] = "sent",
 	[FAB_REPLICATED] = "replicated",
 	[FAB_DELIVERED] = "delivered",
+	[FAB_XMIT_PACKETS] = "xmit_packets",
+	[FAB_XMIT_MCAST] = "xmit_mcast",
+	[FAB_XMIT_WORDS] = "xmit_words",
+	[FAB_RCV_PACKETS] = "rcv_packets",
+	[FAB_RCV_MCAST] = "rcv_mcast",
+	[FAB_RCV_WORDS] = "rcv_words",
+	[FAB_LINK_DOWNED] = "link_downed",
 	[FAB_DROP_LINK_DOWN] = "dropped_link_down",
 	[FAB_DROP_PORT_STATE] = "dropped_port_state",
+	[FAB_DROP_RCV_STATE] = "dropped_rcv_state",
 	[FAB_DROP_NO_ROUTE] = "dropped_no_route",
+	[FAB_DROP_LOOPING] = "dropped_looping",
 	[FAB_DROP_HOPS] = "dropped_hops",
 	[FAB_DROP_NO_MEMBER] = "dropped_no_member",
 	[FAB_DROP_NO_ATTACH] = "dropped_no_attach",
@@ -46,16 +55,6 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_SWITCH_GMP] = "dropped_switch_gmp",
 	[FAB_DROP_NO_MEMORY] = "dropped_no_memory",
 };
-
-static void fab_stats_add(struct fab_stats *sum, const struct fab_port *port)
-{
-	int cpu, i;
-
-	for_each_possible_cpu(cpu) {
-		for (i = 0; i < FAB_COUNTERS; i++)
-			sum->count[i] += per_cpu_ptr(port->stats, cpu)->count[i];
-	}
-}
 
 static void fab_stats_show(struct seq_file *m, const struct fab_stats *sum)
 {

@@ -50,6 +50,8 @@ void fab_port_set_state(struct fab_port *port, u8 state)
 
 static void fab_port_train(struct fab_port *port, bool up)
 {
+	if (!up && port->state != IB_PORT_DOWN)
+		fab_count(port, FAB_LINK_DOWNED);
 	if (up)
 		port->phys = FAB_PHYS_LINKUP;
 	else if (port->phys == FAB_PHYS_LINKUP)
@@ -171,6 +173,26 @@ static bool fab_link_is_up(const struct fab_port *port)
 }
 
 /**
+ * fab_link_arrive - a packet comes out of the cable
+ * @port: port it arrives at
+ * @pkt: the packet
+ *
+ * Context: softirq, RCU read section.
+ */
+void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt)
+{
+	fab_count(port, FAB_RCV_PACKETS);
+	fab_count_add(port, FAB_RCV_WORDS, fab_packet_words(pkt));
+	if (fab_lid_is_mcast(pkt->dlid))
+		fab_count(port, FAB_RCV_MCAST);
+
+	if (fab_node_is_switch(port->node))
+		fab_switch_forward(port, pkt);
+	else
+		fab_ud_receive(port, pkt);
+}
+
+/**
  * fab_link_cross - carry a packet over the cable
  * @port: port it leaves from; its state was looked at
  * @pkt: the packet
@@ -179,14 +201,16 @@ static bool fab_link_is_up(const struct fab_port *port)
  */
 void fab_link_cross(struct fab_port *port, struct fab_packet *pkt)
 {
-	struct fab_port *peer = port->peer;
-
-	if (!fab_link_is_up(port))
+	if (!fab_link_is_up(port)) {
 		fab_count(port, FAB_DROP_LINK_DOWN);
-	else if (fab_node_is_switch(peer->node))
-		fab_switch_forward(peer, pkt);
-	else
-		fab_ud_receive(peer, pkt);
+		return;
+	}
+
+	fab_count(port, FAB_XMIT_PACKETS);
+	fab_count_add(port, FAB_XMIT_WORDS, fab_packet_words(pkt));
+	if (fab_lid_is_mcast(pkt->dlid))
+		fab_count(port, FAB_XMIT_MCAST);
+	fab_link_arrive(port->peer, pkt);
 }
 
 /**
@@ -212,6 +236,31 @@ void fab_link_send(struct fab_port *port, struct fab_packet *pkt)
 	fab_link_cross(port, pkt);
 }
 
+static void fab_link_arrive_smp(struct fab_port *port,
+				const struct fab_smp *smp)
+{
+	fab_count(port, FAB_RCV_PACKETS);
+	fab_count_add(port, FAB_RCV_WORDS, FAB_WORDS_SMP);
+
+	if (fab_node_is_switch(port->node))
+		fab_switch_queue_smp(port, smp);
+	else
+		fab_ud_receive_smp(port, smp);
+}
+
+static void fab_link_cross_smp(struct fab_port *port,
+			       const struct fab_smp *smp)
+{
+	if (!fab_link_is_up(port)) {
+		fab_count(port, FAB_DROP_LINK_DOWN);
+		return;
+	}
+
+	fab_count(port, FAB_XMIT_PACKETS);
+	fab_count_add(port, FAB_XMIT_WORDS, FAB_WORDS_SMP);
+	fab_link_arrive_smp(port->peer, smp);
+}
+
 /**
  * fab_link_send_smp - a subnet management packet leaves a port
  * @port: port of an HCA or of a switch
@@ -227,10 +276,6 @@ void fab_link_send_smp(struct fab_port *port, const struct fab_smp *smp)
 
 	if (own)
 		fab_ud_receive_smp(port, smp);
-	else if (!fab_link_is_up(port))
-		fab_count(port, FAB_DROP_LINK_DOWN);
-	else if (fab_node_is_switch(port->peer->node))
-		fab_switch_queue_smp(port->peer, smp);
 	else
-		fab_ud_receive_smp(port->peer, smp);
+		fab_link_cross_smp(port, smp);
 }

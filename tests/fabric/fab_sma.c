@@ -686,6 +686,10 @@ int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,
 {
 	struct fab_node *node = to_fab_hca(ibdev)->node;
 
+	if (in->mad_hdr.mgmt_class == IB_MGMT_CLASS_PERF_MGMT)
+		return fab_pma_answer(&node->ports[port_num], in, out) ?
+		       IB_MAD_RESULT_SUCCESS | IB_MAD_RESULT_REPLY :
+		       IB_MAD_RESULT_SUCCESS;
 	if (in->mad_hdr.mgmt_class != IB_MGMT_CLASS_SUBN_LID_ROUTED &&
 	    in->mad_hdr.mgmt_class != IB_MGMT_CLASS_SUBN_DIRECTED_ROUTE)
 		return IB_MAD_RESULT_SUCCESS;

@@ -34,15 +34,24 @@ static u8 fab_switch_lookup(const struct fab_switch *sw, u16 dlid)
 	return dlid && dlid <= top ? READ_ONCE(sw->lft[dlid]) : FAB_LFT_DROP;
 }
 
-static void fab_switch_unicast(struct fab_port *in, struct fab_packet *pkt)
+/**
+ * fab_switch_unicast - send a packet on by its destination LID
+ * @in: port it arrived at, or port 0 for one of the switch's own
+ * @pkt: the packet
+ *
+ * Context: softirq, RCU read section.
+ */
+void fab_switch_unicast(struct fab_port *in, struct fab_packet *pkt)
 {
 	struct fab_node *node = in->node;
 	u8 out = fab_switch_lookup(node->sw, pkt->dlid);
 
 	if (out == 0)
-		fab_count(in, FAB_DROP_SWITCH_GMP);
-	else if (out > node->num_ports || out == in->num)
+		fab_pma_switch_gmp(in, pkt);
+	else if (out > node->num_ports)
 		fab_count(in, FAB_DROP_NO_ROUTE);
+	else if (out == in->num)
+		fab_count(in, FAB_DROP_LOOPING);
 	else
 		fab_switch_emit(&node->ports[out], pkt);
 }
@@ -96,7 +105,7 @@ static void fab_switch_mcast(struct fab_port *in, struct fab_packet *pkt)
 void fab_switch_forward(struct fab_port *in, struct fab_packet *pkt)
 {
 	if (READ_ONCE(in->state) < IB_PORT_ARMED) {
-		fab_count(in, FAB_DROP_PORT_STATE);
+		fab_count(in, FAB_DROP_RCV_STATE);
 		return;
 	}
 	if (pkt->hops >= FAB_MAX_HOPS) {

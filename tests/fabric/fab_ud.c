@@ -58,6 +58,7 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 
 	pkt->src = port;
 	pkt->src_qp = qp;
+	pkt->src_qpn = qp->qpn;
 	pkt->slid = READ_ONCE(port->lid) | ah->path_bits;
 	pkt->dlid = ah->dlid;
 	pkt->sl = ah->sl;
@@ -121,7 +122,14 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 
 /* --- Checks of the receiver ---------------------------------------------- */
 
-static int fab_port_find_pkey(const struct fab_port *port, u16 pkey)
+/**
+ * fab_port_find_pkey - look a packet's P_Key up in a port's table
+ * @port: the port
+ * @pkey: of the packet
+ *
+ * Return: index of the first entry that lets it in, or -ENOENT.
+ */
+int fab_port_find_pkey(const struct fab_port *port, u16 pkey)
 {
 	unsigned int i;
 
@@ -232,7 +240,7 @@ static enum fab_counter fab_ud_put(struct fab_port *port,
 	fab_copy(wqe->sge, FAB_GRH_LEN, pkt->sge, pkt->num_sge);
 
 	wc.byte_len = FAB_GRH_LEN + pkt->length;
-	wc.src_qp = pkt->src_qp->qpn;
+	wc.src_qp = pkt->src_qpn;
 	wc.slid = pkt->slid;
 	wc.sl = pkt->sl;
 	wc.pkey_index = pkey_index;
@@ -306,7 +314,7 @@ void fab_ud_receive(struct fab_port *port, struct fab_packet *pkt)
 	struct fab_qp *qp;
 
 	if (READ_ONCE(port->state) < IB_PORT_ARMED) {
-		fab_count(port, FAB_DROP_PORT_STATE);
+		fab_count(port, FAB_DROP_RCV_STATE);
 		return;
 	}
 	if (fab_lid_is_mcast(pkt->dlid)) {

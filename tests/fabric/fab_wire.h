@@ -39,6 +39,9 @@
 
 #define FAB_QPN_MCAST		0xffffff
 #define FAB_GRH_LEN		40
+/* LRH, BTH, DETH and ICRC, in words of 4 bytes */
+#define FAB_WORDS_UD		(2 + 3 + 2 + 1)
+#define FAB_WORDS_SMP		(FAB_WORDS_UD + IB_MGMT_MAD_SIZE / 4)
 #define FAB_GRH_NEXT_IBA	0x1b
 #define FAB_GRH_VERSION		6
 

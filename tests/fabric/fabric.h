@@ -92,10 +92,20 @@ enum fab_counter {
 	FAB_SENT,
 	FAB_REPLICATED,
 	FAB_DELIVERED,
+	/* what left by the cable and came by it; words of 4 bytes */
+	FAB_XMIT_PACKETS,
+	FAB_XMIT_MCAST,
+	FAB_XMIT_WORDS,
+	FAB_RCV_PACKETS,
+	FAB_RCV_MCAST,
+	FAB_RCV_WORDS,
+	FAB_LINK_DOWNED,
 	/* first cause of a drop */
 	FAB_DROP_LINK_DOWN,
 	FAB_DROP_PORT_STATE,
+	FAB_DROP_RCV_STATE,
 	FAB_DROP_NO_ROUTE,
+	FAB_DROP_LOOPING,
 	FAB_DROP_HOPS,
 	FAB_DROP_NO_MEMBER,
 	FAB_DROP_NO_ATTACH,
@@ -120,6 +130,9 @@ enum fab_counter {
 struct fab_stats {
 	u64 count[FAB_COUNTERS];
 };
+
+/* Counters the performance manager can set, of all attributes together */
+#define FAB_PMA_FIELDS	35
 
 /**
  * struct fab_mcast_entry - one queue pair attached to one group
@@ -157,6 +170,8 @@ struct fab_mcast_entry {
  * @gsi: QP1 of this port
  * @mcast_lock: writers of @mcast
  * @mcast: attached queue pairs, hashed by group
+ * @pma_base: what each performance counter stood at when it was set to 0;
+ *	guarded by ctl
  * @stats: counters, by processor
  */
 struct fab_port {
@@ -180,6 +195,7 @@ struct fab_port {
 	struct fab_qp __rcu *gsi;
 	spinlock_t mcast_lock; /* writers of mcast */
 	struct hlist_head mcast[FAB_MCAST_BUCKETS];
+	u64 pma_base[FAB_PMA_FIELDS];
 	struct fab_stats __percpu *stats;
 };
 
@@ -544,7 +560,8 @@ struct fab_qp_handle {
 /**
  * struct fab_packet - a datagram on its way, headers as numbers
  * @src: port it left from
- * @src_qp: QP it left from
+ * @src_qp: QP it left from, NULL when it is none of an HCA's
+ * @src_qpn: DETH source QP
  * @slid: LRH source LID
  * @dlid: LRH destination LID
  * @sl: LRH service level
@@ -564,6 +581,7 @@ struct fab_qp_handle {
 struct fab_packet {
 	struct fab_port *src;
 	struct fab_qp *src_qp;
+	u32 src_qpn;
 	u16 slid;
 	u16 dlid;
 	u8 sl;
@@ -626,6 +644,22 @@ static inline void fab_count_add(struct fab_port *port, enum fab_counter which,
 static inline void fab_count(struct fab_port *port, enum fab_counter which)
 {
 	fab_count_add(port, which, 1);
+}
+
+/**
+ * fab_packet_words - length of a packet on the cable
+ * @pkt: the packet
+ *
+ * Return: words of 4 bytes from the LRH to the ICRC, which is what LRH.PktLen
+ * says and what the data counters count (IBA 7.7.5, 16.1.3.5).
+ */
+static inline u32 fab_packet_words(const struct fab_packet *pkt)
+{
+	u32 words = FAB_WORDS_UD + DIV_ROUND_UP(pkt->length, 4);
+
+	if (pkt->has_grh)
+		words += FAB_GRH_LEN / 4;
+	return pkt->has_imm ? words + 1 : words;
 }
 
 /**
@@ -764,6 +798,7 @@ void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
 
 /* fab_ud.c: what a datagram QP sends and accepts */
 enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe);
+int fab_port_find_pkey(const struct fab_port *port, u16 pkey);
 void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt);
 void fab_ud_receive(struct fab_port *port, struct fab_packet *pkt);
 bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp);
@@ -779,6 +814,7 @@ unsigned int fab_mcast_deliver(struct fab_port *port, struct fab_packet *pkt,
 /* fab_link.c */
 void fab_port_set_state(struct fab_port *port, u8 state);
 void fab_link_cross(struct fab_port *port, struct fab_packet *pkt);
+void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt);
 void fab_link_update(struct fab_port *port);
 void fab_link_retrain(struct fab_port *port);
 void fab_link_hold(struct fab_port *port, bool down);
@@ -789,6 +825,7 @@ void fab_link_send_smp(struct fab_port *port, const struct fab_smp *smp);
 /* fab_switch.c */
 int fab_switch_init(struct fab_node *node);
 void fab_switch_destroy(struct fab_node *node);
+void fab_switch_unicast(struct fab_port *in, struct fab_packet *pkt);
 void fab_switch_forward(struct fab_port *in, struct fab_packet *pkt);
 void fab_switch_queue_smp(struct fab_port *in, const struct fab_smp *smp);
 void fab_switch_port_changed(struct fab_node *node);
@@ -802,6 +839,12 @@ int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,
 			const struct ib_wc *in_wc, const struct ib_grh *in_grh,
 			const struct ib_mad *in, struct ib_mad *out,
 			size_t *out_size, u16 *out_pkey_index);
+
+/* fab_pma.c */
+void fab_stats_add(struct fab_stats *sum, const struct fab_port *port);
+bool fab_pma_answer(struct fab_port *port, const struct ib_mad *req,
+		    struct ib_mad *resp);
+void fab_pma_switch_gmp(struct fab_port *in, struct fab_packet *pkt);
 
 /* fab_debugfs.c */
 void fab_debugfs_create(void);
