@@ -375,6 +375,9 @@ static __be16 fab_pma_serve(struct fab_node *node, struct ib_pma_mad *mad)
 		return fab_pma_class_port_info(node, mad->mad_hdr.method,
 					       mad->data);
 
+	if (mad->mad_hdr.attr_mod)
+		return FAB_MAD_BAD_VALUE;
+
 	for (i = 0; i < ARRAY_SIZE(fab_pma_attrs); i++) {
 		if (fab_pma_attrs[i].id == mad->mad_hdr.attr_id)
 			return fab_pma_counters(node, mad->mad_hdr.method,

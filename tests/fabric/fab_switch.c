@@ -153,18 +153,45 @@ static bool fab_switch_answer(struct fab_smp *smp)
 	return true;
 }
 
+static void fab_switch_route_smp(struct fab_node *node, struct fab_smp *smp)
+{
+	fab_switch_send_smp(node, fab_switch_lookup(node->sw, smp->dlid), smp);
+}
+
+/* The directed part of a path ends here, and one by LIDs begins. */
+static void fab_switch_leave_dr(struct fab_node *node, struct fab_smp *smp,
+				__be16 dlid)
+{
+	smp->slid = READ_ONCE(node->ports[0].lid);
+	smp->dlid = be16_to_cpu(dlid);
+	fab_switch_route_smp(node, smp);
+}
+
+static void fab_switch_step_dr(struct fab_node *node, struct fab_smp *smp,
+			       u8 out)
+{
+	smp->slid = FAB_LID_PERMISSIVE;
+	smp->dlid = FAB_LID_PERMISSIVE;
+	fab_switch_send_smp(node, out, smp);
+}
+
 /* IBA 14.2.2.3: back along the path it came. */
 static void fab_switch_return_dr(struct fab_node *node, struct fab_smp *smp)
 {
 	struct ib_smp *mad = &smp->mad;
+	bool last = mad->hop_ptr == 1;
 
-	if (mad->hop_ptr < 2 || mad->hop_ptr > mad->hop_cnt + 1) {
+	if (!mad->hop_ptr || mad->hop_ptr > mad->hop_cnt + 1 ||
+	    (last && mad->dr_slid == IB_LID_PERMISSIVE)) {
 		fab_switch_bad_smp(smp);
 		return;
 	}
 
 	mad->hop_ptr--;
-	fab_switch_send_smp(node, mad->return_path[mad->hop_ptr], smp);
+	if (last)
+		fab_switch_leave_dr(node, smp, mad->dr_slid);
+	else
+		fab_switch_step_dr(node, smp, mad->return_path[mad->hop_ptr]);
 }
 
 /* IBA 14.2.2.2: outward, or to this switch. */
@@ -172,40 +199,28 @@ static void fab_switch_advance_dr(struct fab_node *node, struct fab_smp *smp)
 {
 	struct ib_smp *mad = &smp->mad;
 
-	if (!mad->hop_ptr || mad->hop_ptr > mad->hop_cnt) {
+	/* Pointer 0 begins the directed part, behind one by LIDs. */
+	if (mad->hop_ptr > mad->hop_cnt ||
+	    (!mad->hop_ptr && smp->dlid == FAB_LID_PERMISSIVE)) {
 		fab_switch_bad_smp(smp);
 		return;
 	}
 
-	mad->return_path[mad->hop_ptr] = smp->in_port->num;
+	if (mad->hop_ptr)
+		mad->return_path[mad->hop_ptr] = smp->in_port->num;
 	mad->hop_ptr++;
-	if (mad->hop_ptr <= mad->hop_cnt) {
-		fab_switch_send_smp(node, mad->initial_path[mad->hop_ptr], smp);
-		return;
-	}
-
-	/* The end of the directed part. A LID-routed part behind it is not
-	 * served: OpenSM and the tools send none.
-	 */
-	if (mad->dr_dlid != IB_LID_PERMISSIVE)
-		fab_switch_bad_smp(smp);
+	if (mad->hop_ptr <= mad->hop_cnt)
+		fab_switch_step_dr(node, smp, mad->initial_path[mad->hop_ptr]);
+	else if (mad->dr_dlid != IB_LID_PERMISSIVE)
+		fab_switch_leave_dr(node, smp, mad->dr_dlid);
 	else if (fab_switch_answer(smp))
 		fab_switch_return_dr(node, smp);
-}
-
-static void fab_switch_route_smp(struct fab_node *node, struct fab_smp *smp)
-{
-	fab_switch_send_smp(node, fab_switch_lookup(node->sw, smp->dlid), smp);
 }
 
 static void fab_switch_lid_routed(struct fab_node *node, struct fab_smp *smp)
 {
 	u16 from = smp->slid;
 
-	if (!fab_port_has_lid(&node->ports[0], smp->dlid)) {
-		fab_switch_route_smp(node, smp);
-		return;
-	}
 	if (smp->mad.method == IB_MGMT_METHOD_TRAP_REPRESS) {
 		fab_count(smp->in_port, FAB_DELIVERED);
 		fab_switch_repress(node, smp->mad.tid);
@@ -226,6 +241,9 @@ static void fab_switch_handle_smp(struct fab_node *node, struct fab_smp *smp)
 	if (mad->base_version != IB_MGMT_BASE_VERSION ||
 	    mad->hop_cnt >= IB_SMP_MAX_PATH_HOPS)
 		fab_switch_bad_smp(smp);
+	else if (smp->dlid != FAB_LID_PERMISSIVE &&
+		 !fab_port_has_lid(&node->ports[0], smp->dlid))
+		fab_switch_route_smp(node, smp);
 	else if (!fab_smp_is_directed(mad))
 		fab_switch_lid_routed(node, smp);
 	else if (fab_smp_is_returning(mad))
