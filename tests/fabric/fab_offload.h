@@ -14,7 +14,6 @@
 #ifndef FAB_OFFLOAD_H
 #define FAB_OFFLOAD_H
 
-#include <linux/bits.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -27,9 +26,7 @@
 #include <net/checksum.h>
 #include <net/ip.h>
 
-/* Whose packets: bits of what an HCA offers, and which one a packet is */
-#define FAB_FAMILY_IPV4		BIT(0)
-#define FAB_FAMILY_IPV6		BIT(1)
+#include "fab_shape.h"
 
 /* The encapsulation: type and 16 reserved bits, RFC 4391 section 6 */
 #define FAB_ENCAP_LEN		4
