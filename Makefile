@@ -35,7 +35,7 @@ else
 KDIR ?= /lib/modules/$(shell uname -r)/build
 MODULE_DIR ?= updates
 
-.PHONY: all modules install clean demo check help
+.PHONY: all modules install clean demo check lint help
 
 all: modules
 
@@ -61,6 +61,10 @@ check:
 	@tests/vm/bootstrap.sh
 	@tests/check $(if $(ONLY),-k "$(ONLY)")
 
+lint:
+	@tests/vm/bootstrap.sh
+	@tests/lint
+
 help:
 	@echo "make              build ib_ipoib.ko for the running kernel"
 	@echo "make KDIR=DIR     build it for the kernel whose headers are in DIR"
@@ -68,5 +72,6 @@ help:
 	@echo "make clean        remove what was built here"
 	@echo "make demo         show the driver at work on a fabric in a virtual machine"
 	@echo "make check        run all tests; ONLY=expr picks some"
+	@echo "make lint         does the code read as it should"
 
 endif

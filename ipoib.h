@@ -4,8 +4,8 @@
  * which file provides each function?
  *
  * Calls go down: front ends (ethtool, netlink) -> control (main) -> objects
- * (ib, multicast, neigh) -> verbs -> pure (ipoib_wire.h). News goes up by one door,
- * ipoib_link_post().
+ * (ib, multicast, neigh) -> verbs -> pure (ipoib_wire.h). News goes up by one
+ * door, ipoib_link_post().
  *
  * Lock order, outermost first:
  *
@@ -17,8 +17,8 @@
  *   4  link.lock             a transition and its actions, queue pair states,
  *                            the link's own copies, group memberships
  *   5  netdev tx queue lock  producer side of that queue's ring
- *   6  mcast.lock            groups and their states (inside dev->addr_list_lock)
- *   7  resolve.lock          neighbours, paths, the list of dead address handles
+ *   6  mcast.lock            groups, their states (in dev->addr_list_lock)
+ *   7  resolve.lock          neighbours, paths, the dead address handles
  *   -  each NAPI alone       consumer side of its ring
  *
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
@@ -339,8 +339,8 @@ struct ipoib_mcast {
 /**
  * struct ipoib_mcast_table - multicast groups of an interface
  * @table: struct ipoib_mcast by GID
- * @link_mgid: the broadcast group's GID; written while @accepting is false, read
- *	by senders
+ * @link_mgid: the broadcast group's GID; written while @accepting is false,
+ *	read by senders
  * @lock: every field below, and what the groups' fields say
  * @groups: every group
  * @broadcast: the broadcast group, or NULL
@@ -696,7 +696,7 @@ do {									\
 		netdev_warn((ipd)->netdev, fmt, ##__VA_ARGS__);		\
 } while (0)
 
-/* ---- ipoib_main.c ---------------------------------------------------------- */
+/* ---- ipoib_main.c -------------------------------------------------------- */
 
 extern struct ib_sa_client ipoib_sa_client;
 extern int ipoib_recv_queue_size;
@@ -707,7 +707,7 @@ int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 		   struct netlink_ext_ack *extack);
 void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
 
-/* ---- ipoib_neigh.c: drops, parking ----------------------------------------- */
+/* ---- ipoib_neigh.c: drops, parking --------------------------------------- */
 
 void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 		enum ipoib_drop_reason reason);
@@ -718,7 +718,7 @@ void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
 		       enum ipoib_drop_reason reason);
 void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked);
 
-/* ---- ipoib_neigh.c: address handles, paths, neighbours ----------------------- */
+/* ---- ipoib_neigh.c: address handles, paths, neighbours ------------------- */
 
 struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
 				 struct rdma_ah_attr *attr);
@@ -734,7 +734,7 @@ void ipoib_resolve_forget(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once);
 
-/* ---- ipoib_ib.c -------------------------------------------------------------- */
+/* ---- ipoib_ib.c ---------------------------------------------------------- */
 
 extern const struct net_device_ops ipoib_ud_netdev_ops;
 extern const struct header_ops ipoib_header_ops;
@@ -751,7 +751,7 @@ void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
 void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes);
 
-/* ---- ipoib_multicast.c --------------------------------------------------------- */
+/* ---- ipoib_multicast.c --------------------------------------------------- */
 
 void ipoib_mcast_init_early(struct ipoib_dev *ipd);
 int ipoib_mcast_init(struct ipoib_dev *ipd);
@@ -768,7 +768,7 @@ const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
 					       struct sk_buff *skb,
 					       const struct ipoib_hwaddr *ha);
 
-/* ---- ipoib_verbs.c ----------------------------------------------------------- */
+/* ---- ipoib_verbs.c ------------------------------------------------------- */
 
 struct ib_cq *ipoib_cq_create(struct ib_device *ibdev, unsigned int entries,
 			      unsigned int vector, ib_comp_handler handler,
@@ -788,7 +788,7 @@ int ipoib_port_view(struct ib_device *ibdev, u32 port,
 int ipoib_port_gid(struct ib_device *ibdev, u32 port, union ib_gid *gid);
 int ipoib_port_pkey(struct ib_device *ibdev, u32 port, u16 index, u16 *pkey);
 
-/* ---- ipoib_ethtool.c, ipoib_netlink.c ------------------------------------------ */
+/* ---- ipoib_ethtool.c, ipoib_netlink.c ------------------------------------ */
 
 extern const struct ethtool_ops ipoib_ethtool_ops;
 extern struct rtnl_link_ops ipoib_link_ops;

@@ -68,7 +68,7 @@ static int ipoib_tx_map_head(struct ib_device *ibdev,
 	return 0;
 }
 
-/* num_sge grows with each piece, so the unmapping always knows how far it got */
+/* num_sge grows with each piece, so unmapping always knows how far it got */
 static int ipoib_tx_map(struct ib_device *ibdev, struct ipoib_tx_slot *slot)
 {
 	const struct skb_shared_info *shinfo = skb_shinfo(slot->skb);
@@ -512,7 +512,7 @@ static int ipoib_rx_fill_slot(struct ipoib_rxq *rxq, struct ipoib_rx_slot *slot)
 	struct ib_device *ibdev = rxq->ipd->ibdev;
 	struct sk_buff *skb;
 
-	/* room for the address put in front, which the GRH's room may not hold */
+	/* the address in front may need more room than the GRH */
 	skb = netdev_alloc_skb(rxq->ipd->netdev, rxq->buf_bytes);
 	if (!skb)
 		return -ENOMEM;
@@ -835,7 +835,7 @@ static bool ipoib_ud_is_idle(struct ipoib_dev *ipd)
 	return READ_ONCE(ud->rxq.head) == READ_ONCE(ud->rxq.tail);
 }
 
-/* As the NAPIs would, but nothing goes up to a stack that has the device down. */
+/* As the NAPIs would, but nothing goes up: the stack has the device down. */
 static void ipoib_ud_flush(struct ipoib_dev *ipd)
 {
 	struct ipoib_rxq *rxq = &ipd->ud.rxq;
@@ -1114,7 +1114,7 @@ static int ipoib_txq_create(struct ipoib_dev *ipd, unsigned int index)
 	if (!txq->slots)
 		return err;
 
-	/* vector 0 is the receive side's: the first of the queues shares it last */
+	/* vector 0 is the receive side's: the first queue shares it last */
 	txq->cq = ipoib_cq_create(ipd->ibdev, txq->size, index + 1,
 				  ipoib_tx_event, txq);
 	if (IS_ERR(txq->cq)) {
@@ -1370,7 +1370,7 @@ void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 /* ---- statistics ---- */
 
 /**
- * ipoib_ud_report() - say what the transport looks like, for a report of trouble
+ * ipoib_ud_report() - what the transport looks like, for a report of trouble
  * @ipd: interface
  *
  * Context: process.

@@ -2,9 +2,9 @@
 /*
  * Which interface is this, and in what state is it?
  *
- * Module, ib_client, netdev tables, the link's state machine, policy of address,
- * P_Key, MTU and mode, and the interface's sysfs files. No packet comes by here,
- * and no verb is called but what asks a port about itself.
+ * Module, ib_client, netdev tables, the link's state machine, policy of
+ * address, P_Key, MTU and mode, and the interface's sysfs files. No packet
+ * comes by here, and no verb is called but what asks a port about itself.
  *
  * Stages: parameters, levels, link, identity, transport, jobs under RTNL, open
  * and stop, netdev tables, mode and sysfs, interface set-up, events, finding an
@@ -86,7 +86,7 @@ static void ipoib_ring_param(const char *name, int *value, u32 least)
 
 /*
  * A parent keeps the P_Key it came up with wherever it moves to in the table,
- * and takes the first entry only when its own is gone. A child has one for life.
+ * and takes the first entry only when its own is gone. A child's is for life.
  */
 static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
@@ -227,7 +227,7 @@ static void ipoib_link_step(struct ipoib_dev *ipd, enum ipoib_link_event event,
 		ipoib_link_do(ipd, action);
 }
 
-/* Looks once and acts on the most urgent difference; false when there is none. */
+/* Looks once, acts on the most urgent difference; false when there is none. */
 static bool ipoib_link_turn(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
 {
@@ -486,7 +486,7 @@ static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
 
 	if (ipd->netdev->reg_state != NETREG_REGISTERED)
 		return;
-	/* closed and opened meanwhile: it may be the new transport that stopped */
+	/* closed and opened meanwhile: it may be the new one that stopped */
 	if (quiesced && !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
 		ipoib_link_post(ipd, IPOIB_EV_STUCK);
 	if (test_and_clear_bit(IPOIB_RTNL_READDRESS, &ipd->link.jobs))
@@ -675,7 +675,7 @@ static int ipoib_set_rx_mode(struct net_device *dev,
 			     struct netdev_hw_addr_list *uc,
 			     struct netdev_hw_addr_list *mc)
 {
-	/* the work reads the list itself: it also has to when nothing calls here */
+	/* the work reads the list itself, as when nothing calls here */
 	ipoib_mcast_sync_later(ipoib_from_netdev(dev));
 	return 0;
 }
@@ -797,7 +797,7 @@ static bool ipoib_netdev_is_ours(const struct net_device *dev)
  * @connected: connections
  * @extack: gets the reason of a refusal; may be NULL
  *
- * Return: 0, or -EINVAL: nothing here makes connections, and the address says so.
+ * Return: 0, or -EINVAL: nothing here makes connections, as the address says.
  */
 int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 		   struct netlink_ext_ack *extack)
@@ -1101,7 +1101,7 @@ static void ipoib_event_post(struct ipoib_dev *ipd, enum ib_event_type type)
 		ipoib_link_post(ipd, IPOIB_EV_REREGISTER);
 		break;
 	case IB_EVENT_SM_CHANGE:
-		/* memberships are good: a second join would be answered locally */
+		/* memberships are good: a join would be answered locally */
 		ipoib_resolve_refresh(ipd, false);
 		break;
 	case IB_EVENT_PORT_ACTIVE:

@@ -146,7 +146,7 @@ static void ipoib_membership_free(struct ipoib_membership *member)
 	kfree(member);
 }
 
-/* Which parts of a request count: of the broadcast group as little as can be. */
+/* Which parts of a request count: of the broadcast group as few as can be. */
 static ib_sa_comp_mask ipoib_join_mask(enum ipoib_mcast_kind kind)
 {
 	ib_sa_comp_mask mask = IB_SA_MCMEMBER_REC_MGID |
@@ -895,8 +895,8 @@ drop:
  *
  * Context: ndo_start_xmit, in an RCU read section.
  *
- * Return: the address handle, good for as long as the read section; or NULL, and
- * then the packet is parked or dropped.
+ * Return: the address handle, good for as long as the read section; or NULL,
+ * and then the packet is parked or dropped.
  */
 const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
 					       struct sk_buff *skb,

@@ -3,8 +3,8 @@
  * Which way leads to this address, and what becomes of a packet until, or
  * unless, there is one?
  *
- * Address handles, paths to GIDs, neighbours; packets that wait for one, and the
- * door by which packets leave unserved. Not here: how a packet is sent
+ * Address handles, paths to GIDs, neighbours; packets that wait for one, and
+ * the door by which packets leave unserved. Not here: how a packet is sent
  * (ipoib_ib.c), and the way to a group (ipoib_multicast.c).
  *
  * Stages: drops, parking, address handles, paths, path queries, neighbours,
@@ -530,7 +530,7 @@ static void ipoib_path_query(struct ipoib_path *path)
 				IPOIB_PATH_TIMEOUT_MS, GFP_KERNEL,
 				ipoib_path_done, path, &path->query);
 	if (id < 0) {
-		/* no callback then: a refused query is an answer like any other */
+		/* no callback then: a refusal is an answer like any other */
 		ipoib_path_note(path, id, NULL);
 		return;
 	}
@@ -788,9 +788,9 @@ static void ipoib_path_release(struct ipoib_path *path)
  * all, which is what the returned handle is for. Caller is in an RCU read
  * section.
  */
-static const struct ipoib_ah *ipoib_neigh_park_rcu(struct ipoib_dev *ipd,
-						   struct sk_buff *skb,
-						   const struct ipoib_hwaddr *ha)
+static const struct ipoib_ah *
+ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
+		     const struct ipoib_hwaddr *ha)
 {
 	struct ipoib_resolve *resolve = &ipd->resolve;
 	const struct ipoib_ah *ah = NULL;
@@ -838,8 +838,8 @@ drop:
  *
  * Context: ndo_start_xmit, in an RCU read section.
  *
- * Return: the address handle, good for as long as the read section; or NULL, and
- * then the packet is parked or dropped.
+ * Return: the address handle, good for as long as the read section; or NULL,
+ * and then the packet is parked or dropped.
  */
 const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
 					       struct sk_buff *skb,
@@ -870,7 +870,8 @@ static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
 	struct ipoib_path *path;
 
 	spin_lock_bh(&resolve->lock);
-	path = list_first_entry_or_null(&resolve->todo, struct ipoib_path, todo);
+	path = list_first_entry_or_null(&resolve->todo, struct ipoib_path,
+					todo);
 	if (path) {
 		list_del_init(&path->todo);
 		*state = path->state;
@@ -970,7 +971,7 @@ static bool ipoib_resolve_is_accepting(struct ipoib_resolve *resolve)
 	return accepting;
 }
 
-/* The walk may meet an entry twice or start over; it takes only what is idle. */
+/* The walk may meet an entry twice or start over; it takes what is idle. */
 static void ipoib_resolve_gc(struct work_struct *work)
 {
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
@@ -1009,8 +1010,8 @@ void ipoib_resolve_accept(struct ipoib_dev *ipd)
 	queue_delayed_work(ipd->wq, &ipd->resolve.gc_work, ipoib_gc_interval());
 }
 
-static struct ipoib_path *ipoib_resolve_unlink_first(struct ipoib_dev *ipd,
-						     struct sk_buff_head *parked)
+static struct ipoib_path *
+ipoib_resolve_unlink_first(struct ipoib_dev *ipd, struct sk_buff_head *parked)
 {
 	struct ipoib_resolve *resolve = &ipd->resolve;
 	struct ipoib_path *path;
@@ -1054,7 +1055,8 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 	switch (path->state) {
 	case IPOIB_PATH_READY:
 	case IPOIB_PATH_STALE:
-		WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(spread_ms));
+		WRITE_ONCE(path->retry_at,
+			   jiffies + msecs_to_jiffies(spread_ms));
 		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
 		break;
 	case IPOIB_PATH_BACKOFF:
@@ -1146,7 +1148,7 @@ void ipoib_resolve_exit(struct ipoib_dev *ipd)
 }
 
 /**
- * ipoib_resolve_init_early() - make the parts that live as long as the interface
+ * ipoib_resolve_init_early() - make what lives as long as the interface
  * @ipd: interface
  *
  * Lock, lists and work items: from here on the exit path may look at them.

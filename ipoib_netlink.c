@@ -3,7 +3,8 @@
  * What does rtnetlink see of an interface, and what may it change?
  *
  * The kind "ipoib" on the interfaces of ports. They come and go with the HCA:
- * without a setup function and a dellink the core refuses to make or delete one.
+ * without a setup function and a dellink the core refuses to make or delete
+ * one.
  *
  * Stages: change, show.
  */

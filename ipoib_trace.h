@@ -51,8 +51,8 @@ TRACE_EVENT(ipoib_mcast,
 );
 
 TRACE_EVENT(ipoib_path,
-	    TP_PROTO(const struct net_device *dev, const u8 *gid, u8 from, u8 to,
-		     int status),
+	    TP_PROTO(const struct net_device *dev, const u8 *gid, u8 from,
+		     u8 to, int status),
 	    TP_ARGS(dev, gid, from, to, status),
 	    TP_STRUCT__entry(__field(int, ifindex)
 			     __array(u8, gid, 16)
@@ -65,8 +65,8 @@ TRACE_EVENT(ipoib_path,
 			   __entry->to = to;
 			   __entry->status = status;),
 	    TP_printk("ifindex=%d gid=%pI6 state=%u->%u status=%d",
-		      __entry->ifindex, __entry->gid, __entry->from, __entry->to,
-		      __entry->status)
+		      __entry->ifindex, __entry->gid, __entry->from,
+		      __entry->to, __entry->status)
 );
 
 TRACE_EVENT(ipoib_drop,

@@ -57,7 +57,7 @@
 /* ethertypes with a meaning on this link which if_ether.h may not name */
 #define IPOIB_PROTO_TIPC	0x88ca
 
-/* ---- P_Key ---------------------------------------------------------- */
+/* ---- P_Key --------------------------------------------------------------- */
 
 /**
  * ipoib_pkey_valid() - does this P_Key name a partition?
@@ -115,7 +115,7 @@ static inline int ipoib_pkey_parse(const char *buf, u16 *pkey)
 	return 0;
 }
 
-/* ---- hardware address ----------------------------------------------- */
+/* ---- hardware address ---------------------------------------------------- */
 
 /**
  * struct ipoib_hwaddr - the 20 bytes a netdev carries as hardware address
@@ -198,7 +198,7 @@ static inline bool ipoib_hwaddr_is_mcast(const struct ipoib_hwaddr *ha)
 	return ha->gid[0] == 0xff;
 }
 
-/* ---- multicast GID --------------------------------------------------- */
+/* ---- multicast GID ------------------------------------------------------- */
 
 /**
  * struct ipoib_mgid - how an IP group sits in a multicast GID
@@ -360,7 +360,7 @@ static inline void ipoib_hwaddr_broadcast(struct ipoib_hwaddr *ha, u8 scope,
 	memcpy(ha->gid, &mgid, sizeof(ha->gid));
 }
 
-/* ---- encapsulation ---------------------------------------------------- */
+/* ---- encapsulation ------------------------------------------------------- */
 
 /**
  * struct ipoib_encap - the four bytes before every datagram on the wire
@@ -392,7 +392,7 @@ static_assert(sizeof(struct ipoib_header) == 24);
  * ipoib_header_at() - the header at the start of a packet
  * @data: at least 24 readable bytes
  *
- * Return: the same bytes, laid open; no member needs more than 2-byte alignment.
+ * Return: the same bytes, laid open; members need 2-byte alignment at most.
  */
 static inline struct ipoib_header *ipoib_header_at(void *data)
 {
@@ -467,7 +467,7 @@ static inline bool ipoib_nd_type(u8 icmp6_type)
  * ipoib_rx_buf_bytes() - how long a receive buffer the HCA needs
  * @ib_mtu_bytes: the largest IB MTU the port may ever use
  *
- * Return: that MTU and the room every UD receive keeps for a GRH (IBA 11.4.1.2).
+ * Return: that MTU and the room each UD receive keeps for a GRH (IBA 11.4.1.2).
  */
 static inline unsigned int ipoib_rx_buf_bytes(unsigned int ib_mtu_bytes)
 {
@@ -485,7 +485,7 @@ static inline unsigned int ipoib_ud_mtu_bytes(unsigned int ib_mtu_bytes)
 	return ib_mtu_bytes - sizeof(struct ipoib_encap);
 }
 
-/* ---- receive verdict --------------------------------------------------- */
+/* ---- receive verdict ----------------------------------------------------- */
 
 /**
  * enum ipoib_verdict - what becomes of a received datagram
@@ -582,7 +582,7 @@ ipoib_rx_judge(const struct ipoib_rx_facts *facts,
 		return IPOIB_RX_RUNT;
 	if (ipoib_rx_is_echo(facts, self))
 		return IPOIB_RX_OWN_ECHO;
-	/* below 0x600 a type field is a length (IEEE 802.3 3.2.6): no such form */
+	/* below 0x600 it would be a length (IEEE 802.3 3.2.6): no such form */
 	if (be16_to_cpu(facts->encap->proto) < ETH_P_802_3_MIN)
 		return IPOIB_RX_BAD_PROTO;
 	if (!facts->grh || facts->grh->dgid.raw[0] != 0xff)
@@ -593,7 +593,7 @@ ipoib_rx_judge(const struct ipoib_rx_facts *facts,
 	return IPOIB_RX_MULTICAST;
 }
 
-/* ---- work request tag --------------------------------------------------- */
+/* ---- work request tag ---------------------------------------------------- */
 
 /**
  * enum ipoib_wr_kind - which ring a work request came from
@@ -723,7 +723,7 @@ static inline bool ipoib_snapshot_passed(u32 tail, u32 snapshot)
 	return (s32)(tail - snapshot) >= 0;
 }
 
-/* ---- backoff --------------------------------------------------------------- */
+/* ---- backoff ------------------------------------------------------------- */
 
 /**
  * ipoib_backoff_ms() - how long to wait before the next try
@@ -751,7 +751,7 @@ static inline u32 ipoib_backoff_ms(u32 failures, u32 first_ms, u32 most_ms,
 	return ms - (u32)((u64)random * (ms / 4) >> 32);
 }
 
-/* ---- link states ------------------------------------------------------------ */
+/* ---- link states --------------------------------------------------------- */
 
 /**
  * enum ipoib_link_state - where an interface stands on its way to carrier
@@ -1074,7 +1074,8 @@ static inline u32 ipoib_link_diff(const struct ipoib_link_view *acted,
 		events |= BIT(IPOIB_EV_LID_CHANGED);
 	if (acted->bcast.up && !now->bcast.up)
 		events |= BIT(IPOIB_EV_JOIN_LOST);
-	else if (acted->bcast.up && !ipoib_bcast_same(&acted->bcast, &now->bcast))
+	else if (acted->bcast.up &&
+		 !ipoib_bcast_same(&acted->bcast, &now->bcast))
 		events |= BIT(IPOIB_EV_JOIN_CHANGED);
 	else if (!acted->bcast.up && now->bcast.up)
 		events |= BIT(IPOIB_EV_JOINED);
@@ -1127,11 +1128,11 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 	}
 }
 
-/* ---- group states ------------------------------------------------------------ */
+/* ---- group states -------------------------------------------------------- */
 
 /**
  * enum ipoib_mcast_kind - why a group is joined
- * @IPOIB_MCAST_BROADCAST: it is the link itself; must exist, gives the parameters
+ * @IPOIB_MCAST_BROADCAST: the link itself; must exist, gives the parameters
  * @IPOIB_MCAST_FULL: the stack wants to receive it
  * @IPOIB_MCAST_SEND_ONLY: a packet was sent to it, nobody here receives it
  */
@@ -1196,7 +1197,7 @@ enum ipoib_mcast_event {
  * @IPOIB_MCDO_DETACH: stop receiving, unpublish the address handle
  * @IPOIB_MCDO_LEAVE: let go of the membership in force
  * @IPOIB_MCDO_CANCEL: let go of the membership asked for
- * @IPOIB_MCDO_ADOPT: the membership asked for comes into force, the old one goes
+ * @IPOIB_MCDO_ADOPT: the membership asked for comes into force, the old goes
  * @IPOIB_MCDO_REQUEST: ask for a membership
  * @IPOIB_MCDO_WAIT: note when to ask again
  * @IPOIB_MCAST_ACTIONS: how many actions there are

@@ -3,8 +3,8 @@
  * Which of the newest kernel's names does this one lack?
  *
  * Included before every file of an out-of-tree build; compat/Kbuild.include
- * says what is missing. A callback whose prototype changed gets a thunk: a macro
- * with the callback's own name and arguments, which therefore meets its
+ * says what is missing. A callback whose prototype changed gets a thunk: a
+ * macro with the callback's own name and arguments, which therefore meets its
  * definition, and puts a function of the older prototype beside it. Uses of the
  * name without arguments, as in a table of callbacks, are that function.
  */

@@ -179,12 +179,13 @@ static bool fab_cq_wants_event(const struct fab_cq *cq,
 /* True when the handler is to be called now, false when it waits. */
 static bool fab_cq_moderate(struct fab_cq *cq)
 {
+	u64 hold_ns = cq->mod_usecs * NSEC_PER_USEC;
+
 	lockdep_assert_held(&cq->lock);
 
 	if (cq->mod_usecs && ++cq->held < cq->mod_count) {
 		if (cq->held == 1)
-			hrtimer_start(&cq->timer,
-				      ns_to_ktime(cq->mod_usecs * NSEC_PER_USEC),
+			hrtimer_start(&cq->timer, ns_to_ktime(hold_ns),
 				      HRTIMER_MODE_REL_SOFT);
 		return false;
 	}

@@ -272,7 +272,7 @@ static int fab_query_ah(struct ib_ah *ibah, struct rdma_ah_attr *attr)
 	return 0;
 }
 
-/* The hardware reads an address vector when it sends: not before is too late. */
+/* The hardware reads an address vector when it sends, and not before. */
 static int fab_destroy_ah(struct ib_ah *ibah, u32 flags)
 {
 	if (!atomic_read(&to_fab_ah(ibah)->in_use))

@@ -225,7 +225,8 @@ static int fab_switch_node_init(unsigned int index)
 	fab_shape_preset(&node->shape);
 	/* Its own, and no more. */
 	node->shape.guids = 1;
-	err = fab_node_init(node, DIV_ROUND_UP(fab_count_ports(), switches) + 2);
+	err = fab_node_init(node,
+			    DIV_ROUND_UP(fab_count_ports(), switches) + 2);
 	return err ? err : fab_switch_init(node);
 }
 

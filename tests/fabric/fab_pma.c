@@ -225,8 +225,10 @@ void fab_stats_add(struct fab_stats *sum, const struct fab_port *port)
 	int cpu, i;
 
 	for_each_possible_cpu(cpu) {
+		const struct fab_stats *one = per_cpu_ptr(port->stats, cpu);
+
 		for (i = 0; i < FAB_COUNTERS; i++)
-			sum->count[i] += per_cpu_ptr(port->stats, cpu)->count[i];
+			sum->count[i] += one->count[i];
 	}
 }
 

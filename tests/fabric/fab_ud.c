@@ -382,7 +382,7 @@ bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 	spin_unlock(&qp->rq.lock);
 	fab_softirqs_on(flags);
 
-	/* VL15 has no flow control: what finds no buffer is lost (IBA 7.6.4). */
+	/* VL15 has no flow control: without a buffer it is lost (IBA 7.6.4). */
 	if (verdict == FAB_DROP_NO_RECV_WQE)
 		verdict = FAB_DROP_VL15;
 	fab_count(port, verdict);

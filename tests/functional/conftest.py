@@ -22,8 +22,6 @@ of its own: GuestLane("uml", "stock", sm=2).
 
 import os
 
-import pytest
-
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 ABILITIES = {
     "stock": {"netdev", "children", "coalesce"},

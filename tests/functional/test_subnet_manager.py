@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from labkit import (HOSTS, all_active, counters, ib_port, lid, lft, on,
+from labkit import (HOSTS, all_active, counters, ib_port, lid, lft,
                     port_is_active, run, set_link, switch_port, wait_until)
 
 pytestmark = pytest.mark.fabric

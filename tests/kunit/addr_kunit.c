@@ -172,7 +172,8 @@ static void hwaddr_mgid_is_a_view_of_the_gid(struct kunit *test)
 	struct ipoib_hwaddr ha;
 
 	ipoib_hwaddr_broadcast(&ha, 2, 0x8001);
-	KUNIT_EXPECT_EQ(test, be16_to_cpu(ipoib_hwaddr_mgid(&ha)->pkey), 0x8001);
+	KUNIT_EXPECT_EQ(test, be16_to_cpu(ipoib_hwaddr_mgid(&ha)->pkey),
+			0x8001);
 	ipoib_hwaddr_mgid(&ha)->pkey = cpu_to_be16(0x8002);
 	KUNIT_EXPECT_EQ(test, ha.gid[5], 2);
 }
@@ -233,7 +234,8 @@ static void pkey_parse_takes_what_sysfs_took(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		u16 pkey = 0;
 
-		KUNIT_EXPECT_EQ_MSG(test, ipoib_pkey_parse(cases[i].text, &pkey),
+		KUNIT_EXPECT_EQ_MSG(test,
+				    ipoib_pkey_parse(cases[i].text, &pkey),
 				    cases[i].err, "text '%s'", cases[i].text);
 		KUNIT_EXPECT_EQ_MSG(test, pkey, cases[i].pkey, "text '%s'",
 				    cases[i].text);
@@ -270,9 +272,8 @@ static void proto_sendable_is_a_closed_list(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(good); i++)
-		KUNIT_EXPECT_TRUE_MSG(test,
-				      ipoib_proto_sendable(cpu_to_be16(good[i])),
-				      "type %#x", good[i]);
+		if (!ipoib_proto_sendable(cpu_to_be16(good[i])))
+			KUNIT_FAIL(test, "type %#x", good[i]);
 	for (proto = 0; proto <= U16_MAX; proto++)
 		sendable += ipoib_proto_sendable(cpu_to_be16(proto));
 	KUNIT_EXPECT_EQ(test, sendable, ARRAY_SIZE(good));

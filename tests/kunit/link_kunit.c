@@ -78,7 +78,7 @@ static const char * const link_law[] = {
 	"JOINING JOINED > ACTIVE adopt accept sync on",
 	"JOINING ADMIN_DOWN > DOWN off leave forget",
 	"JOINING REMOVE > DEAD off leave forget",
-	/* the carrier stays: new memberships and paths before the old ones go */
+	/* the carrier stays: new memberships and paths before old ones go */
 	"ACTIVE LID_CHANGED > ACTIVE renew refresh",
 	"ACTIVE REREGISTER > ACTIVE renew stale",
 	"ACTIVE JOIN_CHANGED > ACTIVE refresh adopt on",

@@ -126,7 +126,8 @@ static void table_detach_where_a_group_stops_working(struct kunit *test)
 			cell = ipoib_mcast_next(s, e);
 			if (!ipoib_mcast_works(s))
 				continue;
-			KUNIT_EXPECT_EQ_MSG(test, !ipoib_mcast_works(cell->next),
+			KUNIT_EXPECT_EQ_MSG(test,
+					    !ipoib_mcast_works(cell->next),
 					    !!(cell->actions &
 					       BIT(IPOIB_MCDO_DETACH)),
 					    "%s %s", mcast_states[s],

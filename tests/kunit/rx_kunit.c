@@ -26,7 +26,8 @@ static struct rx_case *rx_datagram(struct kunit *test)
 	c->self.lid = RX_OWN_LID;
 	c->self.gid.global.subnet_prefix = cpu_to_be64(0xfe80000000000000ULL);
 	c->self.gid.global.interface_id = cpu_to_be64(0x1111);
-	ipoib_mgid_broadcast((struct ipoib_mgid *)&c->self.broadcast, 2, 0xffff);
+	ipoib_mgid_broadcast((struct ipoib_mgid *)&c->self.broadcast, 2,
+			     0xffff);
 	c->qpns[0] = 100;
 	c->qpns[1] = 101;
 	c->qpns[2] = 102;

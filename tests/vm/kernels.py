@@ -128,12 +128,19 @@ def _made(folder):
 class Recipe:
     """How one kernel is made and found."""
 
+    # what starts it, a name in machines.MACHINES
+    machine = ""
+
     def __init__(self, name, what):
         self.name = name
         self.what = what
 
     def refuse(self):
         """Nothing to refuse."""
+
+    def source(self):
+        """(package, suite) that it is made from."""
+        raise NotImplementedError
 
     def entries(self):
         """Folders of this kernel in the cache, the newest version last."""

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
 if __name__ == "__main__":
     if sys.argv[1] == "agent":
         from vm.guest import agent
-        agent.main(*sys.argv[2:])
+        agent.main(sys.argv[2])
     else:
         from vm.guest import tool
         sys.exit(tool.main(*sys.argv[1:]))
