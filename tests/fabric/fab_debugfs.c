@@ -33,6 +33,8 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_RCV_MCAST] = "rcv_mcast",
 	[FAB_RCV_WORDS] = "rcv_words",
 	[FAB_LINK_DOWNED] = "link_downed",
+	[FAB_CAPTURED] = "captured",
+	[FAB_CAPTURE_LOST] = "capture_lost",
 	[FAB_DROP_LINK_DOWN] = "dropped_link_down",
 	[FAB_DROP_PORT_STATE] = "dropped_port_state",
 	[FAB_DROP_RCV_STATE] = "dropped_rcv_state",
@@ -345,6 +347,7 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 		debugfs_create_file("counters", 0400, sub, port,
 				    &fab_counters_fops);
 		debugfs_create_file("link", 0600, sub, port, &fab_link_fops);
+		fab_pcap_debugfs(port, sub);
 	}
 
 	return dir;

@@ -181,6 +181,8 @@ static bool fab_link_is_up(const struct fab_port *port)
  */
 void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt)
 {
+	if (unlikely(READ_ONCE(port->watched)))
+		fab_capture_packet(port, pkt);
 	fab_count(port, FAB_RCV_PACKETS);
 	fab_count_add(port, FAB_RCV_WORDS, fab_packet_words(pkt));
 	if (fab_lid_is_mcast(pkt->dlid))
@@ -206,6 +208,8 @@ void fab_link_cross(struct fab_port *port, struct fab_packet *pkt)
 		return;
 	}
 
+	if (unlikely(READ_ONCE(port->watched)))
+		fab_capture_packet(port, pkt);
 	fab_count(port, FAB_XMIT_PACKETS);
 	fab_count_add(port, FAB_XMIT_WORDS, fab_packet_words(pkt));
 	if (fab_lid_is_mcast(pkt->dlid))
@@ -239,6 +243,8 @@ void fab_link_send(struct fab_port *port, struct fab_packet *pkt)
 static void fab_link_arrive_smp(struct fab_port *port,
 				const struct fab_smp *smp)
 {
+	if (unlikely(READ_ONCE(port->watched)))
+		fab_capture_smp(port, smp);
 	fab_count(port, FAB_RCV_PACKETS);
 	fab_count_add(port, FAB_RCV_WORDS, FAB_WORDS_SMP);
 
@@ -256,6 +262,8 @@ static void fab_link_cross_smp(struct fab_port *port,
 		return;
 	}
 
+	if (unlikely(READ_ONCE(port->watched)))
+		fab_capture_smp(port, smp);
 	fab_count(port, FAB_XMIT_PACKETS);
 	fab_count_add(port, FAB_XMIT_WORDS, FAB_WORDS_SMP);
 	fab_link_arrive_smp(port->peer, smp);

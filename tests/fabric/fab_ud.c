@@ -14,7 +14,9 @@
 static void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
 			  const struct fab_ah *ah, u32 length)
 {
-	/* Behind the GRH: BTH 12, DETH 8, payload padded to 4, ICRC 4. */
+	/* Behind the GRH: BTH 12, DETH 8, payload padded to 4, ICRC 4;
+	 * immediate data count as payload here.
+	 */
 	u16 paylen = 12 + 8 + ALIGN(length, 4) + 4;
 
 	grh->version_tclass_flow =
@@ -69,6 +71,8 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 	pkt->pkey = pkey_index < fab_num_pkeys(port) ?
 		    READ_ONCE(port->pkeys[pkey_index]) : 0;
 	pkt->dest_qpn = wqe->remote_qpn;
+	/* A request is a packet, and its place in the ring counts them. */
+	pkt->psn = (qp->sq_psn + qp->sq.next) & FAB_PSN_MASK;
 	pkt->qkey = wqe->qkey & FAB_QKEY_CONTROLLED ? READ_ONCE(qp->qkey) :
 						      wqe->qkey;
 	pkt->imm = wqe->imm;
@@ -76,7 +80,8 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 	pkt->num_sge = wqe->num_sge;
 	pkt->length = wqe->length;
 	if (ah->has_grh)
-		fab_grh_build(&pkt->grh, port, ah, wqe->length);
+		fab_grh_build(&pkt->grh, port, ah, pkt->has_imm ?
+			      wqe->length + 4 : wqe->length);
 }
 
 /**

@@ -37,7 +37,11 @@
 /* A Q_Key with this bit is controlled: the QP's own is sent, IBA 10.2.5 */
 #define FAB_QKEY_CONTROLLED	0x80000000
 
+/* Management packets of QP0 travel on a lane of their own, IBA 7.6.3 */
+#define FAB_VL_MANAGEMENT	15
+
 #define FAB_QPN_MCAST		0xffffff
+#define FAB_PSN_MASK		0xffffff
 #define FAB_GRH_LEN		40
 /* LRH, BTH, DETH and ICRC, in words of 4 bytes */
 #define FAB_WORDS_UD		(2 + 3 + 2 + 1)

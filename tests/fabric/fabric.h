@@ -79,6 +79,8 @@
 /* Send requests a queue pair executes before others get the processor */
 #define FAB_SQ_BUDGET		64
 
+struct dentry;
+struct fab_capture;
 struct fab_node;
 struct fab_port;
 struct fab_hca;
@@ -100,6 +102,9 @@ enum fab_counter {
 	FAB_RCV_MCAST,
 	FAB_RCV_WORDS,
 	FAB_LINK_DOWNED,
+	/* what a reader of the cable's capture got, and was too slow for */
+	FAB_CAPTURED,
+	FAB_CAPTURE_LOST,
 	/* first cause of a drop */
 	FAB_DROP_LINK_DOWN,
 	FAB_DROP_PORT_STATE,
@@ -154,6 +159,7 @@ struct fab_mcast_entry {
  * @peer: the port at the other end of the cable; wired for life, or NULL
  * @num: port number, 0 is the management port of a switch
  * @guid: port GUID
+ * @watched: its cable is captured; what leaves and arrives is to be told
  * @held_down: a test pulled the cable here
  * @phys: PortPhysicalState; written under ctl, read anywhere
  * @state: PortState, enum ib_port_state; written under ctl, read anywhere
@@ -168,6 +174,7 @@ struct fab_mcast_entry {
  * @prefix: subnet prefix; written under ctl, read anywhere
  * @smi: QP0 of this port
  * @gsi: QP1 of this port
+ * @capture: who reads the file "pcap", NULL when nobody does
  * @mcast_lock: writers of @mcast
  * @mcast: attached queue pairs, hashed by group
  * @pma_base: what each performance counter stood at when it was set to 0;
@@ -180,6 +187,7 @@ struct fab_port {
 	u8 num;
 	__be64 guid;
 
+	bool watched;
 	bool held_down;
 	u8 phys;
 	u8 state;
@@ -193,6 +201,7 @@ struct fab_port {
 
 	struct fab_qp __rcu *smi;
 	struct fab_qp __rcu *gsi;
+	struct fab_capture __rcu *capture;
 	spinlock_t mcast_lock; /* writers of mcast */
 	struct hlist_head mcast[FAB_MCAST_BUCKETS];
 	u64 pma_base[FAB_PMA_FIELDS];
@@ -571,6 +580,7 @@ struct fab_qp_handle {
  * @solicited: BTH solicited event
  * @pkey: BTH P_Key
  * @dest_qpn: BTH destination QP
+ * @psn: BTH packet sequence number
  * @qkey: DETH Q_Key
  * @imm: immediate data
  * @grh: GRH as it travels
@@ -591,6 +601,7 @@ struct fab_packet {
 	bool solicited;
 	u16 pkey;
 	u32 dest_qpn;
+	u32 psn;
 	u32 qkey;
 	__be32 imm;
 	struct ib_grh grh;
@@ -845,6 +856,11 @@ void fab_stats_add(struct fab_stats *sum, const struct fab_port *port);
 bool fab_pma_answer(struct fab_port *port, const struct ib_mad *req,
 		    struct ib_mad *resp);
 void fab_pma_switch_gmp(struct fab_port *in, struct fab_packet *pkt);
+
+/* fab_pcap.c */
+void fab_capture_packet(struct fab_port *port, const struct fab_packet *pkt);
+void fab_capture_smp(struct fab_port *port, const struct fab_smp *smp);
+void fab_pcap_debugfs(struct fab_port *port, struct dentry *dir);
 
 /* fab_debugfs.c */
 void fab_debugfs_create(void);
