@@ -140,7 +140,7 @@ BAD = [
 ]
 LATER = [
     ["--kernel", "kasan"], ["--kernel", "6.12"], ["--kernel", "7.3"],
-    ["--hca", "ports=2"], ["--mtu", "4092"], ["--sm", "2"],
+    ["--hca", "ports=2"],
 ]
 
 
@@ -150,6 +150,20 @@ def test_bad_options_are_2_with_one_line(args):
     assert result.returncode == 2
     assert result.stdout == b""
     assert len(lines(result.stderr)) == 1
+
+
+@pytest.mark.parametrize("option,value,allowed", [
+    ("--kernel", "2.4", ("uml", "debug", "stock", "6.1")),
+    ("--driver", "theirs", ("ours", "stock", "none")),
+    ("--mtu", "1500", ("2044", "4092")),
+    ("--sm", "3", ("1", "2")),
+    ("--hosts", "201", ("1", "200")),
+])
+def test_a_bad_value_is_told_the_allowed_ones(option, value, allowed):
+    result = run_lab("run", option, value, "--", "true")
+    assert result.returncode == 2
+    words = re.findall(r"[^\s,]+", result.stderr.decode())
+    assert {option, *allowed} <= {word.rstrip(":") for word in words}
 
 
 @pytest.mark.parametrize("args", LATER, ids=" ".join)
@@ -326,6 +340,37 @@ before=$(lab-sm log | grep -c 'SUBNET UP'); lab-sm resweep
     assert shell(script).returncode == 0
 
 
+def test_two_subnet_managers_are_told_apart_by_number():
+    script = """
+set -e
+lab-sm status
+[ "$(lab-sm log)" = "$(lab-sm log 1)" ]
+[ "$(lab-sm log)" != "$(lab-sm log 2)" ]
+lab-sm stop 2; lab-sm status 2
+lab-sm start 2; lab-sm resweep 1; lab-sm status 2
+lab-sm stop; lab-sm status 1; sminfo -C fab3 -D 0 > /dev/null
+echo $LAB_OUT
+"""
+    *states, out = lines(shell(script, options=("--sm", "2")).stdout)
+    said = [line.split()[:3] for line in states]
+    assert said == [["1", "fab0", "MASTER"], ["2", "fab3", "STANDBY"],
+                    ["2", "fab3", "stopped"], ["2", "fab3", "STANDBY"],
+                    ["1", "fab0", "stopped"]]
+    for name in ("opensm.log", "opensm2.log"):
+        assert "OpenSM 3" in (pathlib.Path(out) / name).read_text()
+
+
+def test_the_options_are_told_to_the_command():
+    script = "echo $LAB_VARIANT; ls /sys/class/infiniband | wc -l; " \
+        "on host1 cat /sys/class/net/ib0/mtu"
+    for options, expected in (((), [b"", b"3", b"2044"]),
+                              (("--mtu", "4092", "--sm", "2"),
+                               [b"mtu=4092 sm=2", b"4", b"4092"])):
+        result = run_lab("run", *options, "--driver", "stock", "--", "sh",
+                         "-c", script)
+        assert result.stdout.splitlines() == expected
+
+
 def test_the_driver_is_unloaded_and_loaded_again():
     script = "set -e; lab-driver unload; ! on host1 ip link show ib0; " \
         "lab-driver load stock; on host1 ping -c 1 -W 5 10.44.0.2"
@@ -334,6 +379,7 @@ def test_the_driver_is_unloaded_and_loaded_again():
 
 
 @pytest.mark.parametrize("tool", ["lab-sm", "lab-sm dance",
+                                  "lab-sm stop 2", "lab-sm stop 1 2",
                                   "lab-driver load theirs", "lab-hosts now",
                                   "on host1"])
 def test_a_tools_mistake_is_one_line(tool):

@@ -73,8 +73,12 @@ def add_options(action):
                         metavar="N", help="1 to %d (default 2)" % MOST_HOSTS)
     action.add_argument("--hca", action="append", default=[],
                         metavar="KEY=VALUE")
-    action.add_argument("--mtu", default="2044", type=_one_of(MTUS))
-    action.add_argument("--sm", default="1", type=_one_of(("1", "2")))
+    action.add_argument("--mtu", default="2044", type=_one_of(MTUS),
+                        help="2044|4092: what the interfaces carry "
+                        "(default 2044)")
+    action.add_argument("--sm", default="1", type=_one_of(("1", "2")),
+                        help="1|2 subnet managers: the second stands by "
+                        "(default 1)")
     action.add_argument("--timeout", default=600.0, metavar="S",
                         type=_number(0.001, 1e6, float),
                         help="seconds that COMMAND may take (default 600)")
@@ -91,11 +95,8 @@ def split_command(words):
 def refuse_later(options):
     """What the command line knows and this version does not do yet."""
     kernels.KERNELS[options.kernel].refuse()
-    for wrong, name in ((options.hca, "--hca"),
-                        (options.mtu != "2044", "--mtu " + options.mtu),
-                        (options.sm != "1", "--sm " + options.sm)):
-        if wrong:
-            raise UsageError(name + " is not in this version, comes later")
+    if options.hca:
+        raise UsageError("--hca is not in this version, comes later")
 
 
 def complete(options, command):

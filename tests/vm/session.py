@@ -154,7 +154,8 @@ class Session:
             "core": self.kernel.with_dependencies(CORE_MODULES),
             "built": self.built, "driver": options.driver,
             "hosts": options.hosts, "slow": machine.slow,
-            "variant": " ".join(variant.words(variant.chosen(options))),
+            "sms": int(options.sm), "mtu": int(options.mtu),
+            "patience": patience, "variant": " ".join(variant.words(variant.chosen(options))),
             "command": options.command,
             # upper bound of one wait in the guest; it ends as soon as it can
             "seconds": int((30 + options.hosts) * patience),

@@ -23,7 +23,7 @@ import tty
 
 from vm import channel
 
-from . import kernel, leaks, sm
+from . import kernel, leaks
 from .kernel import StepError
 from .lab import FOLDER, Lab
 
@@ -292,7 +292,8 @@ def main(device):
         agent.send("P", b"leaks")
         leaks.scan(config["out"])
         agent.send("X", b"%d" % status)
-    sm.keep_log(config["out"])
+    for manager in lab.managers:
+        manager.keep_log(config["out"])
     os.sync()
     agent.send("D")
     while True:

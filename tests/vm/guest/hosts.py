@@ -77,11 +77,11 @@ def interfaces():
     return found
 
 
-def adopt(count, seconds):
+def adopt(count, hcas, seconds):
     """Give each host its interface, named, addressed and up."""
-    kernel.wait_for(lambda: len(interfaces()) > count, seconds, STEP,
+    kernel.wait_for(lambda: len(interfaces()) == hcas, seconds, STEP,
                     lambda: "the driver made %d interfaces for %d HCAs"
-                    % (len(interfaces()), count + 1))
+                    % (len(interfaces()), hcas))
     found = interfaces()
     with Route() as route:
         for host in range(1, count + 1):

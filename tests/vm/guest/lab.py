@@ -27,6 +27,9 @@ class Lab:
     def __init__(self, config):
         self.config = config
         self.hosts = config["hosts"]
+        self.managers = sm.managers(config)
+        # the subnet managers' and one a host
+        self.hcas = self.hosts + len(self.managers)
         self.seconds = config["seconds"]
 
     def lay_out(self):
@@ -69,35 +72,49 @@ class Lab:
             kernel.insert_module(module)
 
     def load_fabric(self):
-        """The fabric: the subnet manager's HCA and one a host."""
+        """The fabric and its HCAs."""
         step = "fabric"
         try:
             kernel.insert_module(MODULES + "/ib_fabric.ko",
-                                 "hcas=%d" % (self.hosts + 1))
+                                 "hcas=%d" % self.hcas)
         except OSError as err:
             raise StepError(step, "ib_fabric.ko: " + os.strerror(err.errno)) \
                 from None
         kernel.wait_for(
             lambda: len(glob.glob("/sys/class/infiniband/fab*"))
-            == self.hosts + 1, self.seconds, step,
+            == self.hcas, self.seconds, step,
             lambda: "not all HCAs are there")
-        # devtmpfs makes the node; without it OpenSM finds no port
-        kernel.wait_for(lambda: os.path.exists("/dev/infiniband/umad0"),
-                        self.seconds, step,
-                        lambda: "no /dev/infiniband/umad0")
+        # devtmpfs makes the nodes; without one OpenSM finds no port
+        kernel.wait_for(lambda: not self.without_umad(), self.seconds, step,
+                        lambda: "no /dev/infiniband/umad for "
+                        + self.without_umad()[0])
+
+    def without_umad(self):
+        """The subnet managers' HCAs that programs cannot send MADs from."""
+        nodes = {kernel.read(where + "/ibdev"): "/dev/infiniband/" +
+                 os.path.basename(where)
+                 for where in glob.glob("/sys/class/infiniband_mad/umad*")}
+        names = ["fab%d" % manager.hca for manager in self.managers]
+        return [name for name in names
+                if not os.path.exists(nodes.get(name, "/nowhere"))]
 
     def start_sm(self):
-        """OpenSM up, every port ACTIVE."""
-        sm.configure(self.hosts, self.config["slow"])
-        sm.launch()
+        """OpenSM up, a second one standing by, every port ACTIVE."""
+        first, *others = self.managers
+        for manager in self.managers:
+            manager.configure()
+        first.launch()
         hosts.create(self.hosts)
-        sm.wait_up(self.seconds)
+        first.wait_up(self.seconds)
+        for manager in others:
+            manager.launch()
+            manager.wait_standby(self.seconds)
         self.wait_active()
 
     def wait_active(self):
         """Wait until OpenSM has made every port ACTIVE."""
         def idle():
-            return [hca for hca in range(self.hosts + 1) if "ACTIVE" not in
+            return [hca for hca in range(self.hcas) if "ACTIVE" not in
                     kernel.read("/sys/class/infiniband/fab%d/ports/1/state"
                                 % hca)]
 
@@ -120,7 +137,7 @@ class Lab:
             raise StepError(step, "%s: %s" % (path, os.strerror(err.errno))) \
                 from None
         with hosts.inside(0):
-            hosts.adopt(self.hosts, self.seconds)
+            hosts.adopt(self.hosts, self.hcas, self.seconds)
 
     def unload_driver(self):
         """Remove the driver; its interfaces go with it."""

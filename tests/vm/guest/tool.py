@@ -4,30 +4,42 @@
 import os
 import sys
 
-from . import sm
 from .kernel import StepError, read
 from .lab import Lab, load_config
 
-USAGE = {"sm": "usage: lab-sm stop|start|resweep|log",
+USAGE = {"sm": "usage: lab-sm stop|start|resweep|log|status [NUMBER]",
          "driver": "usage: lab-driver load|unload [ours|stock]",
          "hosts": "usage: lab-hosts    (waits until all hosts reach each "
                   "other)"}
 
 
 def run_sm(lab, args):
-    """OpenSM: stop, start, resweep, or show its log."""
-    action, = args
+    """OpenSM: stop, start, resweep, show its log or its state."""
+    action, *number = args
+    wanted = number or ["1"]
+    manager, = [manager for manager in lab.managers
+                if [str(manager.number)] == wanted]
     if action == "log":
-        print(read(sm.LOG))
+        print(read(manager.log))
+    elif action == "status":
+        show_status([manager] if number else lab.managers)
     elif action == "stop":
-        sm.stop(lab.seconds)
+        manager.stop(lab.seconds)
     elif action == "start":
-        sm.start(lab.seconds)
+        manager.launch()
+        manager.wait_settled(lab.seconds)
         lab.wait_active()
     elif action == "resweep":
-        sm.resweep(lab.seconds)
+        manager.resweep(lab.seconds)
     else:
         raise ValueError(action)
+
+
+def show_status(managers):
+    """A line for each: its number, its HCA, what it is, its process."""
+    for manager in managers:
+        print("%d fab%d %s %s" % (manager.number, manager.hca,
+                                  manager.state(), manager.pid() or "-"))
 
 
 def run_driver(lab, args):
