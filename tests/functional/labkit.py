@@ -17,6 +17,10 @@ FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
 DRIVER = os.environ.get("LAB_DRIVER", "none")
 KERNEL = os.environ.get("LAB_KERNEL", "uml")
 HOSTS = int(os.environ.get("LAB_HOSTS", "2"))
+# the options that make this lab unlike the default one, each `name=value`
+VARIANT = os.environ.get("LAB_VARIANT", "").split()
+# what an interface of the lab carries
+MTU = 4092 if "mtu=4092" in VARIANT else 2044
 
 # Emulated and instrumented machines are slow; a bound on a wait is there to
 # end a test that has failed, not to measure.

@@ -54,11 +54,6 @@ def test_device_link_leads_to_the_hca():
     assert out.strip().endswith("/fab1")
 
 
-@pytest.mark.core
-def test_mtu_is_the_groups():
-    assert link(1)["mtu"] == 2044
-
-
 def test_ethtool_names_the_driver():
     out = on(1, "ethtool", "-i", "ib0").stdout
     assert re.search(r"^driver: ib_ipoib", out, re.M)
