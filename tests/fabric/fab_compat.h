@@ -11,6 +11,13 @@
 #include <linux/timer.h>
 #include <rdma/ib_verbs.h>
 
+/* hex2bin() moved out of linux/kernel.h. */
+#if __has_include(<linux/hex.h>)
+#include <linux/hex.h>
+#else
+#include <linux/kernel.h>
+#endif
+
 #ifndef kzalloc_obj
 #define kzalloc_obj(obj, gfp) kzalloc(sizeof(obj), gfp)
 #endif

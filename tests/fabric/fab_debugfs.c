@@ -9,6 +9,7 @@
  *		fab<i>/cqs		completion queues
  *		<node>/port<p>/counters	this port
  *		<node>/port<p>/link	up or down; write the same
+ *		<node>/port<p>/faults/	of packets that leave here
  *		switch<k>/lft		"LID PORT"; write one to set it
  *		switch<k>/mft		"MLID PORT..."; write "MLID add|del PORT"
  *
@@ -16,7 +17,7 @@
  * tree.
  */
 #include "fab_debugfs.h"
-#include "fab_rule.h"
+#include "fab_wirefault.h"
 
 static struct dentry *fab_root;
 
@@ -56,6 +57,10 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_BAD_SMP] = "dropped_bad_smp",
 	[FAB_DROP_SWITCH_GMP] = "dropped_switch_gmp",
 	[FAB_DROP_NO_MEMORY] = "dropped_no_memory",
+	[FAB_DROP_FAULT_LOSS] = "dropped_fault_loss",
+	[FAB_DROP_FAULT_CORRUPT] = "dropped_fault_corrupt",
+	[FAB_DROP_FAULT_MAD] = "dropped_fault_mad",
+	[FAB_DROP_FAULT_OVERFLOW] = "dropped_fault_overflow",
 };
 
 static void fab_stats_show(struct seq_file *m, const struct fab_stats *sum)
@@ -101,7 +106,9 @@ static int fab_total_show(struct seq_file *m, void *unused)
 	for (i = FAB_DROP_FIRST; i < FAB_COUNTERS; i++)
 		dropped += sum.count[i];
 	seq_printf(m, "dropped %llu\n", dropped);
-	/* SMPs that wait in a switch; 0 at rest, whatever happened before. */
+	/* SMPs that wait in a switch, packets that a fault lets wait at a
+	 * port; 0 at rest, whatever happened before.
+	 */
 	seq_printf(m, "in_flight %lld\n",
 		   (s64)(sum.count[FAB_SENT] + sum.count[FAB_REPLICATED] -
 			 sum.count[FAB_DELIVERED] - dropped));
@@ -348,6 +355,7 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 				    &fab_counters_fops);
 		debugfs_create_file("link", 0600, sub, port, &fab_link_fops);
 		fab_pcap_debugfs(port, sub);
+		fab_wire_debugfs(port, sub);
 	}
 
 	return dir;

@@ -8,7 +8,7 @@
  *
  * Order of this file: training, news, packets.
  */
-#include "fabric.h"
+#include "fab_wirefault.h"
 
 /* --- Training ------------------------------------------------------------ */
 
@@ -50,6 +50,8 @@ void fab_port_set_state(struct fab_port *port, u8 state)
 
 static void fab_port_train(struct fab_port *port, bool up)
 {
+	if (!up)
+		WRITE_ONCE(port->breaks, port->breaks + 1);
 	if (!up && port->state != IB_PORT_DOWN)
 		fab_count(port, FAB_LINK_DOWNED);
 	if (up)
@@ -166,7 +168,14 @@ void fab_news_publish(struct fab_port *port)
 
 /* --- Packets ------------------------------------------------------------- */
 
-static bool fab_link_is_up(const struct fab_port *port)
+/**
+ * fab_link_is_up - does what leaves a port arrive at the other end
+ * @port: the port
+ *
+ * Context: any.
+ * Return: true when a cable is plugged at both ends.
+ */
+bool fab_link_is_up(const struct fab_port *port)
 {
 	return port->peer && READ_ONCE(port->phys) == FAB_PHYS_LINKUP &&
 	       READ_ONCE(port->peer->phys) == FAB_PHYS_LINKUP;
@@ -203,6 +212,8 @@ void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt)
  */
 void fab_link_cross(struct fab_port *port, struct fab_packet *pkt)
 {
+	const struct fab_freight what = { .pkt = pkt };
+
 	if (!fab_link_is_up(port)) {
 		fab_count(port, FAB_DROP_LINK_DOWN);
 		return;
@@ -214,7 +225,10 @@ void fab_link_cross(struct fab_port *port, struct fab_packet *pkt)
 	fab_count_add(port, FAB_XMIT_WORDS, fab_packet_words(pkt));
 	if (fab_lid_is_mcast(pkt->dlid))
 		fab_count(port, FAB_XMIT_MCAST);
-	fab_link_arrive(port->peer, pkt);
+	if (unlikely(READ_ONCE(port->faults)))
+		fab_wire_leave(port, &what);
+	else
+		fab_link_arrive(port->peer, pkt);
 }
 
 /**
@@ -240,8 +254,14 @@ void fab_link_send(struct fab_port *port, struct fab_packet *pkt)
 	fab_link_cross(port, pkt);
 }
 
-static void fab_link_arrive_smp(struct fab_port *port,
-				const struct fab_smp *smp)
+/**
+ * fab_link_arrive_smp - a subnet management packet comes out of the cable
+ * @port: port it arrives at
+ * @smp: the packet
+ *
+ * Context: softirq, RCU read section.
+ */
+void fab_link_arrive_smp(struct fab_port *port, const struct fab_smp *smp)
 {
 	if (unlikely(READ_ONCE(port->watched)))
 		fab_capture_smp(port, smp);
@@ -257,6 +277,8 @@ static void fab_link_arrive_smp(struct fab_port *port,
 static void fab_link_cross_smp(struct fab_port *port,
 			       const struct fab_smp *smp)
 {
+	const struct fab_freight what = { .smp = smp };
+
 	if (!fab_link_is_up(port)) {
 		fab_count(port, FAB_DROP_LINK_DOWN);
 		return;
@@ -266,7 +288,10 @@ static void fab_link_cross_smp(struct fab_port *port,
 		fab_capture_smp(port, smp);
 	fab_count(port, FAB_XMIT_PACKETS);
 	fab_count_add(port, FAB_XMIT_WORDS, FAB_WORDS_SMP);
-	fab_link_arrive_smp(port->peer, smp);
+	if (unlikely(READ_ONCE(port->faults)))
+		fab_wire_leave(port, &what);
+	else
+		fab_link_arrive_smp(port->peer, smp);
 }
 
 /**

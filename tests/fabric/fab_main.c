@@ -156,7 +156,11 @@ static int fab_port_init(struct fab_node *node, unsigned int num)
 	spin_lock_init(&port->mcast_lock);
 	fab_sma_port_init(port);
 	port->stats = alloc_percpu(struct fab_stats);
-	return port->stats ? 0 : -ENOMEM;
+	if (!port->stats)
+		return -ENOMEM;
+
+	/* Number 0 is not wired. */
+	return num ? fab_lane_create(port) : 0;
 }
 
 /* The node's shape is set. */
@@ -188,8 +192,10 @@ static void fab_node_destroy(struct fab_node *node)
 
 	if (fab_node_is_switch(node))
 		fab_switch_destroy(node);
-	for (num = 0; num <= node->num_ports; num++)
+	for (num = 0; num <= node->num_ports; num++) {
+		fab_lane_destroy(&node->ports[num]);
 		free_percpu(node->ports[num].stats);
+	}
 	kvfree(node->ports);
 	node->ports = NULL;
 }
@@ -261,6 +267,7 @@ static void fab_nodes_destroy(void)
 {
 	unsigned int i;
 
+	fab_lanes_stop();
 	for (i = 0; i < fabric.num_switches; i++)
 		fab_node_destroy(&fabric.switches[i]);
 	for (i = 0; i < fabric.num_hcas; i++)

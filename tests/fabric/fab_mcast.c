@@ -87,6 +87,16 @@ int fab_mcast_detach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 
 /* --- Delivery ------------------------------------------------------------ */
 
+/* The sender itself, which asked not to hear what it says. */
+static bool fab_mcast_is_echo(const struct fab_mcast_entry *entry,
+			      const struct fab_packet *pkt)
+{
+	const struct fab_qp *qp = entry->qp;
+
+	return qp->no_mcast_echo && qp->qpn == pkt->src_qpn &&
+	       qp->port == pkt->src;
+}
+
 /**
  * fab_mcast_deliver - hand a packet to each attached queue pair
  * @port: port it arrived at
@@ -108,7 +118,7 @@ unsigned int fab_mcast_deliver(struct fab_port *port, struct fab_packet *pkt,
 	hlist_for_each_entry_rcu(entry, bucket, node) {
 		if (memcmp(&entry->mgid, &pkt->grh.dgid, sizeof(entry->mgid)))
 			continue;
-		if (entry->qp == pkt->src_qp && entry->qp->no_mcast_echo)
+		if (fab_mcast_is_echo(entry, pkt))
 			continue;
 		to(port, pkt, entry->qp);
 		copies++;

@@ -170,6 +170,23 @@ void fab_copy_from(void *to, const struct ib_sge *from, unsigned int num_from)
 }
 
 /**
+ * fab_copy_head - the first bytes of a scatter list
+ * @to: destination
+ * @length: bytes; the list has no fewer
+ * @from: source
+ */
+void fab_copy_head(void *to, u32 length, const struct ib_sge *from)
+{
+	for (; length; from++) {
+		u32 part = min(from->length, length);
+
+		memcpy(to, fab_sge_ptr(from), part);
+		to += part;
+		length -= part;
+	}
+}
+
+/**
  * fab_copy_to - flat memory into a scatter list
  * @to: destination, with room for all of it behind @to_offset
  * @to_offset: bytes of the destination to leave alone

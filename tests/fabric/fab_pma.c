@@ -60,7 +60,7 @@ static const struct fab_pma_field fab_pma_port_counters[] = {
 	{ 48, 8, 1 },
 	{ 56, 8, 2, FAB_OF(LINK_DOWNED) },
 	/* PortRcvErrors, RemotePhysicalErrors, SwitchRelayErrors */
-	{ 64, 16, 3 },
+	{ 64, 16, 3, FAB_OF(DROP_FAULT_CORRUPT) },
 	{ 80, 16, 4 },
 	{ 96, 16, 5, FAB_OF_DLID | FAB_OF_LOOPING },
 	/* PortXmitDiscards, PortXmit- and PortRcvConstraintErrors */
@@ -95,7 +95,7 @@ static const struct fab_pma_field fab_pma_port_counters_ext[] = {
  * looping
  */
 static const struct fab_pma_field fab_pma_rcv_error_details[] = {
-	{ 32, 16, 0 },
+	{ 32, 16, 0, FAB_OF(DROP_FAULT_CORRUPT) },
 	{ 48, 16, 1 },
 	{ 64, 16, 2 },
 	{ 80, 16, 3, FAB_OF_DLID },

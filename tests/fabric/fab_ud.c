@@ -11,8 +11,15 @@
 
 /* --- Sending ------------------------------------------------------------- */
 
-static void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
-			  const struct fab_ah *ah, u32 length)
+/**
+ * fab_grh_build - the GRH of a packet
+ * @grh: where it goes
+ * @port: port it is sent from
+ * @ah: what is asked for in it
+ * @length: bytes of payload
+ */
+void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
+		   const struct fab_ah *ah, u32 length)
 {
 	/* Behind the GRH: BTH 12, DETH 8, payload padded to 4, ICRC 4;
 	 * immediate data count as payload here.
@@ -59,7 +66,6 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 						  qp->pkey_index;
 
 	pkt->src = port;
-	pkt->src_qp = qp;
 	pkt->src_qpn = qp->qpn;
 	pkt->slid = READ_ONCE(port->lid) | ah->path_bits;
 	pkt->dlid = ah->dlid;

@@ -17,17 +17,20 @@
  *
  * Locks, outermost first:
  *
+ *	fab_lane_mutex	faults, when a test sets them
  *	fab_fabric.ctl	port states, PortInfo, tables that an SMP can set
  *	fab_qp.sq.lock	producer side of a send ring, and the state
  *	fab_qp.rq.lock	receive ring, and the state; held while a packet is
  *			copied into it, so that a QP which has left a receiving
  *			state is not written to any more
  *	fab_cq.lock	the ring of completions, arming, moderation
+ *	fab_lane.lock	packets that a fault lets wait; softirq only
  *
- * The first two are taken with interrupts saved, so that anybody may post. The
- * last two are taken in softirq for each packet, and saving interrupts is dear
- * (a system call under User Mode Linux). They are never taken by a hardware
- * interrupt, so keeping softirqs out is enough: see fab_softirqs_off().
+ * ctl and sq.lock are taken with interrupts saved, so that anybody may post.
+ * rq.lock and the CQ's are taken in softirq for each packet, and saving
+ * interrupts is dear (a system call under User Mode Linux). They are never
+ * taken by a hardware interrupt, so keeping softirqs out is enough: see
+ * fab_softirqs_off().
  *
  * fab_qp.mutex (modify and destroy against each other) is outside all of them.
  * Lookups run under rcu_read_lock().
@@ -62,6 +65,9 @@
 #define FAB_MFT_SIZE		4096
 #define FAB_MCAST_BUCKETS	256
 
+/* Longest payload of a packet, IBA 7.7.8 */
+#define FAB_MTU_MAX		4096
+
 /* What an HCA can do */
 #define FAB_MAX_QP		65536
 #define FAB_MAX_QP_WR		16384
@@ -81,6 +87,8 @@
 
 struct dentry;
 struct fab_capture;
+struct fab_freight;
+struct fab_lane;
 struct fab_node;
 struct fab_port;
 struct fab_hca;
@@ -127,6 +135,10 @@ enum fab_counter {
 	FAB_DROP_BAD_SMP,
 	FAB_DROP_SWITCH_GMP,
 	FAB_DROP_NO_MEMORY,
+	FAB_DROP_FAULT_LOSS,
+	FAB_DROP_FAULT_CORRUPT,
+	FAB_DROP_FAULT_MAD,
+	FAB_DROP_FAULT_OVERFLOW,
 	FAB_COUNTERS,
 };
 
@@ -160,6 +172,10 @@ struct fab_mcast_entry {
  * @num: port number, 0 is the management port of a switch
  * @guid: port GUID
  * @watched: its cable is captured; what leaves and arrives is to be told
+ * @faults: what is wrong with packets that leave here, BIT of enum
+ *	fab_fault_kind; 0 when nothing is
+ * @lane: the way onto the cable; ports that have none have none
+ * @breaks: times the link went down; written under ctl, read anywhere
  * @held_down: a test pulled the cable here
  * @phys: PortPhysicalState; written under ctl, read anywhere
  * @state: PortState, enum ib_port_state; written under ctl, read anywhere
@@ -188,6 +204,9 @@ struct fab_port {
 	__be64 guid;
 
 	bool watched;
+	unsigned long faults;
+	struct fab_lane *lane;
+	unsigned int breaks;
 	bool held_down;
 	u8 phys;
 	u8 state;
@@ -569,8 +588,7 @@ struct fab_qp_handle {
 /**
  * struct fab_packet - a datagram on its way, headers as numbers
  * @src: port it left from
- * @src_qp: QP it left from, NULL when it is none of an HCA's
- * @src_qpn: DETH source QP
+ * @src_qpn: DETH source QP; a number, as a packet may outlive its sender
  * @slid: LRH source LID
  * @dlid: LRH destination LID
  * @sl: LRH service level
@@ -590,7 +608,6 @@ struct fab_qp_handle {
  */
 struct fab_packet {
 	struct fab_port *src;
-	struct fab_qp *src_qp;
 	u32 src_qpn;
 	u16 slid;
 	u16 dlid;
@@ -804,10 +821,13 @@ bool fab_sges_valid(struct fab_hca *hca, const struct ib_sge *sge,
 void fab_copy(const struct ib_sge *to, u32 to_offset,
 	      const struct ib_sge *from, unsigned int num_from);
 void fab_copy_from(void *to, const struct ib_sge *from, unsigned int num_from);
+void fab_copy_head(void *to, u32 length, const struct ib_sge *from);
 void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
 		 u32 length);
 
 /* fab_ud.c: what a datagram QP sends and accepts */
+void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
+		   const struct fab_ah *ah, u32 length);
 enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe);
 int fab_port_find_pkey(const struct fab_port *port, u16 pkey);
 void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt);
@@ -823,6 +843,8 @@ unsigned int fab_mcast_deliver(struct fab_port *port, struct fab_packet *pkt,
 					  struct fab_qp *qp));
 
 /* fab_link.c */
+bool fab_link_is_up(const struct fab_port *port);
+void fab_link_arrive_smp(struct fab_port *port, const struct fab_smp *smp);
 void fab_port_set_state(struct fab_port *port, u8 state);
 void fab_link_cross(struct fab_port *port, struct fab_packet *pkt);
 void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt);
@@ -841,6 +863,12 @@ void fab_switch_forward(struct fab_port *in, struct fab_packet *pkt);
 void fab_switch_queue_smp(struct fab_port *in, const struct fab_smp *smp);
 void fab_switch_port_changed(struct fab_node *node);
 void fab_switch_repress(struct fab_node *node, __be64 tid);
+
+/* fab_lane.c, fab_wirefault.c: faults of a cable */
+int fab_lane_create(struct fab_port *port);
+void fab_lane_destroy(struct fab_port *port);
+void fab_lanes_stop(void);
+void fab_wire_leave(struct fab_port *port, const struct fab_freight *what);
 
 /* fab_sma.c */
 void fab_sma_port_init(struct fab_port *port);
