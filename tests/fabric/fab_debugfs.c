@@ -10,6 +10,7 @@
  *		<node>/port<p>/counters	this port
  *		<node>/port<p>/link	up or down; write the same
  *		<node>/port<p>/faults/	of packets that leave here
+ *		fab<i>/port<p>/inject	write a datagram to send
  *		switch<k>/lft		"LID PORT"; write one to set it
  *		switch<k>/mft		"MLID PORT..."; write "MLID add|del PORT"
  *
@@ -356,6 +357,8 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 		debugfs_create_file("link", 0600, sub, port, &fab_link_fops);
 		fab_pcap_debugfs(port, sub);
 		fab_wire_debugfs(port, sub);
+		if (!fab_node_is_switch(node))
+			fab_inject_debugfs(port, sub);
 	}
 
 	return dir;

@@ -179,4 +179,7 @@ bool fab_mad_takes(struct fab_lane *lane, const struct fab_freight *what);
 void fab_mad_clear(struct fab_lane *lane);
 void fab_mad_debugfs(struct fab_lane *lane, struct dentry *dir);
 
+/* fab_inject.c */
+void fab_inject_debugfs(struct fab_port *port, struct dentry *dir);
+
 #endif /* FAB_WIREFAULT_H */
