@@ -9,8 +9,8 @@
  *	capmask	CapabilityMask; write a number, or "client_reregister on|off"
  *
  * An edit raises the events that the same Set by an SMP would raise. The subnet
- * manager does not know of it: LID, prefix and P_Keys last until it sweeps all
- * of the fabric anew.
+ * manager does not know of it: OpenSM writes LID and prefix anew in its next
+ * heavy sweep, P_Keys when it is started anew.
  *
  * Order of this file: applying, LID and prefix, tables, capabilities, tree.
  */

@@ -77,18 +77,24 @@ def interfaces():
     return found
 
 
-def adopt(count, hcas, seconds):
-    """Give each host its interface, named, addressed and up."""
-    kernel.wait_for(lambda: len(interfaces()) == hcas, seconds, STEP,
-                    lambda: "the driver made %d interfaces for %d HCAs"
-                    % (len(interfaces()), hcas))
+def adopt(wanted, seconds, aside=()):
+    """Give each host of @wanted its interface, named, addressed and up.
+
+    Those of the HCAs @aside are waited for alone: they stay where they are.
+    """
+    def missing():
+        return sorted({*wanted, *aside} - set(interfaces()))
+
+    kernel.wait_for(lambda: not missing(), seconds, STEP,
+                    lambda: "the driver made no interface for HCA %s"
+                    % ", ".join(map(str, missing())))
     found = interfaces()
     with Route() as route:
-        for host in range(1, count + 1):
+        for host in wanted:
             with open("%s/host%d" % (NAMESPACES, host),
                       encoding="ascii") as namespace:
                 route.move_link(found[host], namespace.fileno(), NAME)
-    for host in range(1, count + 1):
+    for host in wanted:
         with inside(host):
             _bring_up(host)
 
