@@ -198,7 +198,7 @@ static ssize_t fab_guids_write(struct file *file, const char __user *from,
 	struct fab_edit edit;
 	int err;
 
-	err = fab_edit_get_entry(&edit, fab_num_guids(port), U64_MAX, from, count);
+	err = fab_edit_get_entry(&edit, fab_num_gids(port), U64_MAX, from, count);
 	if (err)
 		return err;
 
