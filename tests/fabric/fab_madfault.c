@@ -30,6 +30,7 @@
  * @FAB_MAD_CLASS: management class
  * @FAB_MAD_ATTR: attribute
  * @FAB_MAD_METHOD: method, with the bit that says response
+ * @FAB_MAD_FIELDS: number of them
  */
 enum fab_mad_field {
 	FAB_MAD_CLASS,

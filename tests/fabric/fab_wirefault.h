@@ -83,6 +83,7 @@ struct fab_fault_slot {
  * @FAB_WAIT_DELAY: delayed; packets keep their order
  * @FAB_WAIT_MAD: delayed by a rule for management datagrams, which do not
  * @FAB_WAIT_REORDER: to be overtaken
+ * @FAB_WAITS: number of them
  */
 enum fab_wait {
 	FAB_WAIT_DELAY,
