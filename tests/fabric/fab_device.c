@@ -50,6 +50,7 @@ static void fab_query_port_info(const struct fab_port *port,
 	const struct ib_port_info *info = &port->info;
 
 	attr->port_cap_flags = be32_to_cpu(info->cap_mask);
+	attr->subnet_prefix = be64_to_cpu(port->prefix);
 	attr->sm_lid = be16_to_cpu(info->sm_lid);
 	attr->lmc = FIELD_GET(FAB_PI_LMC, info->mkeyprot_resv_lmc);
 	attr->sm_sl = FIELD_GET(FAB_PI_SM_SL, info->neighbormtu_mastersmsl);
@@ -285,6 +286,15 @@ static int fab_destroy_ah(struct ib_ah *ibah, u32 flags)
 
 /* --- Plugging ------------------------------------------------------------ */
 
+/*
+ * User programs map nothing of the HCA, so there is nothing to take away from
+ * them. ib_core moves a device to another network namespace only if it has
+ * this.
+ */
+static void fab_disassociate_ucontext(struct ib_ucontext *ucontext)
+{
+}
+
 static const struct ib_device_ops fab_device_ops = {
 	.owner = THIS_MODULE,
 	.driver_id = RDMA_DRIVER_UNKNOWN,
@@ -300,6 +310,7 @@ static const struct ib_device_ops fab_device_ops = {
 	.destroy_cq = fab_cq_destroy,
 	.destroy_qp = fab_qp_destroy,
 	.detach_mcast = fab_mcast_detach,
+	.disassociate_ucontext = fab_disassociate_ucontext,
 	.get_dev_fw_str = fab_get_dev_fw_str,
 	.get_dma_mr = fab_mr_get_dma,
 	.get_port_immutable = fab_get_port_immutable,
@@ -336,7 +347,6 @@ static void fab_links_update(struct fab_node *node)
 		spin_lock_irqsave(&fabric.ctl, flags);
 		fab_link_update(port);
 		spin_unlock_irqrestore(&fabric.ctl, flags);
-		fab_news_publish(port);
 		if (port->peer)
 			fab_news_publish(port->peer);
 	}
@@ -378,17 +388,14 @@ static void fab_hca_free(struct fab_hca *hca)
  * fab_hca_plug - make the ib_device of a node and bring its links up
  * @node: node of type CA without a device
  *
- * Context: may sleep; the node's plug mutex is held.
+ * Context: may sleep.
  * Return: 0 or what ib_core says.
  */
 int fab_hca_plug(struct fab_node *node)
 {
-	struct fab_hca *hca;
+	struct fab_hca *hca = fab_hca_alloc(node);
 	int err;
 
-	lockdep_assert_held(&node->plug);
-
-	hca = fab_hca_alloc(node);
 	if (!hca)
 		return -ENOMEM;
 
@@ -419,56 +426,16 @@ err_free:
 }
 
 /**
- * fab_hca_die - an HCA is torn out: what is left of it until it is unplugged
- * @hca: the HCA
- *
- * Its links drop first, then every posted request comes back flushed and the
- * clients hear IB_EVENT_DEVICE_FATAL. From then on nothing can be made on it,
- * what is there can only be stopped and destroyed. That is how the drivers of
- * real HCAs present one that does not answer any more.
- * Context: may sleep; the node's plug mutex is held.
- */
-void fab_hca_die(struct fab_hca *hca)
-{
-	struct ib_event event = {
-		.device = &hca->ibdev,
-		.event = IB_EVENT_DEVICE_FATAL,
-	};
-
-	lockdep_assert_held(&hca->node->plug);
-
-	spin_lock_irq(&fabric.ctl);
-	WRITE_ONCE(hca->dead, true);
-	spin_unlock_irq(&fabric.ctl);
-	fab_links_update(hca->node);
-	fab_qps_flush(hca);
-	fab_event_raised(&hca->node->events, event.event);
-	ib_dispatch_event(&event);
-}
-
-/* Its next start is that of a card nobody has configured. */
-static void fab_ports_power_off(struct fab_node *node)
-{
-	unsigned int num;
-
-	spin_lock_irq(&fabric.ctl);
-	for (num = 1; num <= node->num_ports; num++)
-		fab_sma_port_init(&node->ports[num]);
-	spin_unlock_irq(&fabric.ctl);
-}
-
-/**
  * fab_hca_unplug - take the ib_device of a node away, then its links
  * @node: node of type CA
  *
  * The links stay up until the last client has gone, so that it can take its
  * leave of the subnet manager, as with a driver that is unloaded.
- * Context: may sleep; the node's plug mutex is held.
+ * Context: may sleep.
  */
 void fab_hca_unplug(struct fab_node *node)
 {
-	struct fab_hca *hca = rcu_dereference_protected(node->hca,
-					lockdep_is_held(&node->plug));
+	struct fab_hca *hca = rcu_dereference_protected(node->hca, true);
 
 	if (!hca)
 		return;
@@ -479,7 +446,6 @@ void fab_hca_unplug(struct fab_node *node)
 	ib_unregister_device(&hca->ibdev);
 	RCU_INIT_POINTER(node->hca, NULL);
 	fab_links_update(node);
-	fab_ports_power_off(node);
 	/* No packet is looking for a queue pair after this. */
 	synchronize_rcu();
 	fab_parent_destroy(hca->parent);
