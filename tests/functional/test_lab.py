@@ -135,6 +135,7 @@ BAD = [
     ["run", "--timeout", "0", "--", "true"],
     ["run", "--mtu", "1500", "--", "true"],
     ["run", "--sm", "3", "--", "true"],
+    ["run", "--rdma-netns", "both", "--", "true"],
     ["run", "--colour", "--", "true"],
     ["shell", "--", "true"],
 ]
@@ -157,6 +158,7 @@ def test_bad_options_are_2_with_one_line(args):
     ("--driver", "theirs", ("ours", "stock", "none")),
     ("--mtu", "1500", ("2044", "4092")),
     ("--sm", "3", ("1", "2")),
+    ("--rdma-netns", "none", ("shared", "exclusive")),
     ("--hosts", "201", ("1", "200")),
 ])
 def test_a_bad_value_is_told_the_allowed_ones(option, value, allowed):
@@ -371,10 +373,12 @@ def test_the_options_are_told_to_the_command():
         assert result.stdout.splitlines() == expected
 
 
-def test_the_driver_is_unloaded_and_loaded_again():
+@pytest.mark.parametrize("netns", ["shared", "exclusive"])
+def test_the_driver_is_unloaded_and_loaded_again(netns):
     script = "set -e; lab-driver unload; ! on host1 ip link show ib0; " \
         "lab-driver load stock; on host1 ping -c 1 -W 5 10.44.0.2"
-    result = run_lab("run", "--driver", "stock", "--", "sh", "-c", script)
+    result = run_lab("run", "--driver", "stock", "--rdma-netns", netns, "--",
+                     "sh", "-c", script)
     assert result.returncode == 0, result.stderr.decode()
 
 

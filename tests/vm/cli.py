@@ -79,6 +79,11 @@ def add_options(action):
     action.add_argument("--sm", default="1", type=_one_of(("1", "2")),
                         help="1|2 subnet managers: the second stands by "
                         "(default 1)")
+    action.add_argument("--rdma-netns", default="shared",
+                        type=_one_of(("shared", "exclusive")),
+                        help="shared|exclusive: whether every network "
+                        "namespace sees all HCAs, or each host its own "
+                        "(default shared)")
     action.add_argument("--timeout", default=600.0, metavar="S",
                         type=_number(0.001, 1e6, float),
                         help="seconds that COMMAND may take (default 600)")

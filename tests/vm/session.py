@@ -155,7 +155,8 @@ class Session:
             "built": self.built, "driver": options.driver,
             "hosts": options.hosts, "slow": machine.slow,
             "sms": int(options.sm), "mtu": int(options.mtu),
-            "patience": patience, "variant": " ".join(variant.words(variant.chosen(options))),
+            "patience": patience, "rdma_netns": options.rdma_netns,
+            "variant": " ".join(variant.words(variant.chosen(options))),
             "command": options.command,
             # upper bound of one wait in the guest; it ends as soon as it can
             "seconds": int((30 + options.hosts) * patience),

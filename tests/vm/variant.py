@@ -5,7 +5,7 @@ A lab's variant is written as words, `sm=2` or `hca=csum=on`: COMMAND finds
 them in LAB_VARIANT, and tests name them in their markers.
 """
 
-DEFAULTS = {"mtu": "2044", "sm": "1", "hca": []}
+DEFAULTS = {"mtu": "2044", "sm": "1", "rdma_netns": "shared", "hca": []}
 
 
 def _values(value):
@@ -13,7 +13,7 @@ def _values(value):
 
 
 def chosen(options):
-    """{option: value} of what a parsed command line asks for but for defaults."""
+    """{option: value} of a parsed command line, but for the defaults."""
     return {name: getattr(options, name) for name, default in DEFAULTS.items()
             if getattr(options, name) != default}
 

@@ -10,15 +10,23 @@ import struct
 
 from . import kernel, reach
 from .kernel import StepError
-from .netlink import Route
+from .netlink import Rdma, Route
+from .sm import port_guid
 
 NAMESPACES = "/run/netns"
 NAME = "ib0"
 SIOCGIFFLAGS = 0x8913
 IFF_RUNNING = 0x40
+# RFC 4391 section 9.1.1: flags, QPN, GID
+ADDRESS_SIZE = 20
 STEP = "hosts"
 RETRY = "/proc/sys/net/%s/neigh/%s/retrans_time_ms"
 RETRY_MS = 50
+
+
+def namespace_of(host):
+    """The file of a host's namespace."""
+    return open("%s/host%d" % (NAMESPACES, host), encoding="ascii")
 
 
 @contextlib.contextmanager
@@ -77,26 +85,66 @@ def interfaces():
     return found
 
 
-def adopt(wanted, seconds, aside=()):
-    """Give each host of @wanted its interface, named, addressed and up.
+def own_interface(host):
+    """Index of the interface that a driver made in the host's namespace.
 
-    Those of the HCAs @aside are waited for alone: they stay where they are.
+    There its HCA is the host's alone; it may still have made it elsewhere.
     """
-    def missing():
-        return sorted({*wanted, *aside} - set(interfaces()))
+    guid = port_guid(host).to_bytes(8, "big")
+    with inside(host), Route() as route:
+        return next((index for address, index in route.links().items()
+                     if len(address) == ADDRESS_SIZE
+                     and address.endswith(guid)), None)
 
-    kernel.wait_for(lambda: not missing(), seconds, STEP,
-                    lambda: "the driver made no interface for HCA %s"
-                    % ", ".join(map(str, missing())))
-    found = interfaces()
+
+def located(count):
+    """({HCA: index} in the initial namespace, {host: index} in its own)."""
+    here = interfaces()
+    own = {host: own_interface(host) for host in range(1, count + 1)
+           if host not in here}
+    return here, {host: index for host, index in own.items() if index}
+
+
+def adopt(count, hcas, seconds):
+    """Give each host its interface, named, addressed and up."""
+    def made():
+        return sum(map(len, located(count)))
+
+    kernel.wait_for(lambda: made() == hcas, seconds, STEP,
+                    lambda: "the driver made %d interfaces for %d HCAs"
+                    % (made(), hcas))
+    here, own = located(count)
     with Route() as route:
-        for host in wanted:
-            with open("%s/host%d" % (NAMESPACES, host),
-                      encoding="ascii") as namespace:
-                route.move_link(found[host], namespace.fileno(), NAME)
-    for host in wanted:
+        for host in range(1, count + 1):
+            if host in own:
+                continue
+            with namespace_of(host) as namespace:
+                route.move_link(here[host], namespace.fileno(), NAME)
+    for host in range(1, count + 1):
         with inside(host):
+            if host in own:
+                _rename(own[host])
             _bring_up(host)
+
+
+def _rename(index):
+    with Route() as route:
+        route.rename_link(index, NAME)
+
+
+def give_hcas(count):
+    """Move each host's HCA into its namespace, for it alone."""
+    with Rdma() as rdma:
+        devices = rdma.devices()
+        for host in range(1, count + 1):
+            with namespace_of(host) as namespace:
+                rdma.move_device(devices["fab%d" % host], namespace.fileno())
+
+
+def port_is_active(host):
+    """Whether the port of the host's HCA is ACTIVE, asked where it lives."""
+    with inside(host), Rdma() as rdma:
+        return rdma.port_is_active("fab%d" % host)
 
 
 def _bring_up(host):

@@ -8,6 +8,7 @@ import os
 
 from . import hosts, kernel, sm
 from .kernel import StepError
+from .netlink import Rdma
 
 FOLDER = "/run/lab"
 CONFIG = FOLDER + "/config.json"
@@ -30,6 +31,7 @@ class Lab:
         self.managers = sm.managers(config)
         # the subnet managers' and one a host
         self.hcas = self.hosts + len(self.managers)
+        self.exclusive = config["rdma_netns"] == "exclusive"
         self.seconds = config["seconds"]
 
     def lay_out(self):
@@ -70,6 +72,10 @@ class Lab:
         """The kernel's own InfiniBand modules."""
         for module in self.config["core"]:
             kernel.insert_module(module)
+        # the kernel refuses it when there are namespaces
+        if self.exclusive:
+            with Rdma() as rdma:
+                rdma.set_exclusive()
 
     def load_fabric(self):
         """The fabric and its HCAs."""
@@ -99,12 +105,20 @@ class Lab:
                 if not os.path.exists(nodes.get(name, "/nowhere"))]
 
     def start_sm(self):
-        """OpenSM up, a second one standing by, every port ACTIVE."""
+        """OpenSM up, a second one standing by, every port ACTIVE.
+
+        Namespaces are made while the first sets out, unless HCAs are to move
+        into them: that would be one more change for OpenSM to follow.
+        """
         first, *others = self.managers
         for manager in self.managers:
             manager.configure()
+        if self.exclusive:
+            hosts.create(self.hosts)
+            hosts.give_hcas(self.hosts)
         first.launch()
-        hosts.create(self.hosts)
+        if not self.exclusive:
+            hosts.create(self.hosts)
         first.wait_up(self.seconds)
         for manager in others:
             manager.launch()
@@ -114,12 +128,18 @@ class Lab:
     def wait_active(self):
         """Wait until OpenSM has made every port ACTIVE."""
         def idle():
-            return [hca for hca in range(self.hcas) if "ACTIVE" not in
-                    kernel.read("/sys/class/infiniband/fab%d/ports/1/state"
-                                % hca)]
+            return [hca for hca in range(self.hcas)
+                    if not self.port_is_active(hca)]
 
         kernel.wait_for(lambda: not idle(), self.seconds, "ports ACTIVE",
                         lambda: "fab%d is not" % idle()[0])
+
+    def port_is_active(self, hca):
+        """Whether OpenSM has made an HCA's port ACTIVE."""
+        if self.exclusive and 0 < hca <= self.hosts:
+            return hosts.port_is_active(hca)
+        return "ACTIVE" in kernel.read(
+            "/sys/class/infiniband/fab%d/ports/1/state" % hca)
 
     def load_driver(self, which=None):
         """Load the driver and give each host its interface."""
@@ -136,13 +156,8 @@ class Lab:
         except OSError as err:
             raise StepError(step, "%s: %s" % (path, os.strerror(err.errno))) \
                 from None
-        own = range(1, self.hosts + 1)
-        self.adopt(own, set(range(self.hcas)) - set(own))
-
-    def adopt(self, wanted, aside=()):
-        """Give hosts the interfaces the driver made in the first namespace."""
         with hosts.inside(0):
-            hosts.adopt(wanted, self.seconds, aside)
+            hosts.adopt(self.hosts, self.hcas, self.seconds)
 
     def unload_driver(self):
         """Remove the driver; its interfaces go with it."""

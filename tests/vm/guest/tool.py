@@ -9,9 +9,8 @@ from .lab import Lab, load_config
 
 USAGE = {"sm": "usage: lab-sm stop|start|resweep|log|status [NUMBER]",
          "driver": "usage: lab-driver load|unload [ours|stock]",
-         "hosts": "usage: lab-hosts [adopt HOST...]    (waits until all "
-                  "hosts reach each other; adopt: gives hosts whose HCA came "
-                  "back their new interface)"}
+         "hosts": "usage: lab-hosts    (waits until all hosts reach each "
+                  "other)"}
 
 
 def run_sm(lab, args):
@@ -60,16 +59,10 @@ def run_driver(lab, args):
 
 
 def run_hosts(lab, args):
-    """Wait until all hosts reach each other, or adopt new interfaces."""
-    if not args:
-        lab.wait_hosts()
-        return
-    action, *names = args
-    wanted = [int(name) for name in names]
-    if action != "adopt" or not wanted or \
-            not set(wanted) <= set(range(1, lab.hosts + 1)):
+    """Wait until all hosts reach each other."""
+    if args:
         raise ValueError(args)
-    lab.adopt(wanted)
+    lab.wait_hosts()
 
 
 def main(name, *args):

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Network namespaces: who sees an HCA, and where its interface lives."""
+
+import pytest
+
+from labkit import (HOSTS, has_carrier, ip4, ip6, on, ping, reaches, run,
+                    wait_until)
+
+shared = pytest.mark.lab()
+exclusive = pytest.mark.lab(rdma_netns="exclusive")
+
+# a namespace that is nobody's at first
+GUEST = 99
+
+
+def devices(host):
+    """HCAs that a host sees."""
+    lines = on(host, "rdma", "dev").stdout.splitlines()
+    return {line.split()[1].rstrip(":") for line in lines}
+
+
+def interfaces(host):
+    """Names of a host's interfaces but for the loopback."""
+    names = on(host, "ls", "/sys/class/net").stdout.split()
+    return set(names) - {"lo"}
+
+
+def give(source, target):
+    """Move host 1's HCA from one namespace to another."""
+    on(source, "rdma", "dev", "set", "fab1", "netns", f"host{target}")
+
+
+def set_up(host):
+    """Give a namespace the interface that host 1 had."""
+    on(host, "ip", "addr", "add", f"{ip4(1)}/24", "dev", "ib0")
+    on(host, "ip", "addr", "add", f"{ip6(1)}/64", "dev", "ib0", "nodad")
+    on(host, "ip", "link", "set", "ib0", "up")
+    wait_until("carrier", lambda: has_carrier(host))
+    wait_until("host 2 answers", lambda: reaches(host, ip4(2)))
+
+
+@pytest.fixture
+def guest():
+    run("ip", "netns", "add", f"host{GUEST}")
+    yield GUEST
+    run("ip", "netns", "del", f"host{GUEST}", check=False)
+    # With the namespace gone the kernel takes the HCA to the initial one.
+    wait_until("fab1 is back", lambda: "fab1" in run("rdma", "dev").stdout
+               or "fab1" in devices(1))
+    if "fab1" not in devices(1):
+        run("rdma", "dev", "set", "fab1", "netns", "host1")
+    set_up(1)
+
+
+@shared
+@pytest.mark.fabric
+def test_every_host_sees_all_hcas_when_they_are_shared():
+    assert "netns shared" in run("rdma", "system").stdout
+    everything = {f"fab{hca}" for hca in range(HOSTS + 1)}
+    for host in range(1, HOSTS + 1):
+        assert devices(host) == everything
+
+
+@exclusive
+@pytest.mark.fabric
+def test_each_host_sees_its_own_hca_alone():
+    assert "netns exclusive" in run("rdma", "system").stdout
+    for host in range(1, HOSTS + 1):
+        assert devices(host) == {f"fab{host}"}
+        assert on(host, "ls", "/sys/class/infiniband").stdout.split() == \
+            [f"fab{host}"]
+    assert run("ls", "/sys/class/infiniband").stdout.split() == ["fab0"]
+
+
+@exclusive
+@pytest.mark.fabric
+def test_the_subnet_manager_reaches_all_namespaces():
+    out = run("ibnetdiscover", "-C", "fab0").stdout
+    for host in range(HOSTS + 1):
+        assert f'"H-02fab0000000{host:02x}00"' in out
+    for host in range(1, HOSTS + 1):
+        assert "state ACTIVE" in on(host, "rdma", "link").stdout
+
+
+@shared
+@exclusive
+@pytest.mark.needs("netdev")
+def test_each_host_has_the_interface_of_its_own_hca():
+    for host in range(1, HOSTS + 1):
+        assert interfaces(host) == {"ib0"}
+        path = on(host, "readlink", "-f", "/sys/class/net/ib0/device").stdout
+        assert path.strip().endswith(f"/fab{host}")
+    ping(1, ip4(2), 5)
+    ping(2, ip6(1), 5)
+
+
+@shared
+@pytest.mark.needs("netdev")
+def test_a_shared_hca_does_not_move():
+    done = on(1, "rdma", "dev", "set", "fab1", "netns", "host2", check=False)
+    assert done.returncode
+    assert "shared" in done.stdout + done.stderr
+    ping(1, ip4(2))
+
+
+@exclusive
+@pytest.mark.needs("netdev")
+def test_an_interface_goes_where_its_hca_goes(guest):
+    """The old one goes, with all that hung on it; a new one comes there."""
+    give(1, guest)
+    assert not interfaces(1)
+    assert interfaces(guest) == {"ib0"}
+    assert not reaches(2, ip4(1))
+    set_up(guest)
+    ping(2, ip4(1), 5)
+    ping(guest, ip6(2), 5)
+    give(guest, 1)
+    assert not interfaces(guest)
+    assert interfaces(1) == {"ib0"}
+
+
+@exclusive
+@pytest.mark.needs("netdev")
+def test_an_hca_outlives_its_namespace(guest):
+    give(1, guest)
+    set_up(guest)
+    run("ip", "netns", "del", f"host{guest}")
+    wait_until("fab1 is in the initial namespace",
+               lambda: "fab1" in run("rdma", "dev").stdout)
+    assert "/fab1\n" in run("sh", "-c", "readlink -f "
+                            "/sys/class/net/*/device").stdout
