@@ -376,15 +376,24 @@ def test_the_options_are_told_to_the_command():
 @pytest.mark.parametrize("netns", ["shared", "exclusive"])
 def test_the_driver_is_unloaded_and_loaded_again(netns):
     script = "set -e; lab-driver unload; ! on host1 ip link show ib0; " \
+<<<<<<< Updated upstream
         "lab-driver load stock; on host1 ping -c 1 -W 5 10.44.0.2"
     result = run_lab("run", "--driver", "stock", "--rdma-netns", netns, "--",
                      "sh", "-c", script)
+=======
+        "lab-driver load stock send_queue_size=256; " \
+        "on host1 ping -q -c 1 -W 5 10.44.0.2 > /dev/null; " \
+        "cat /sys/module/ib_ipoib/parameters/send_queue_size"
+    result = run_lab("run", "--driver", "stock", "--", "sh", "-c", script)
+>>>>>>> Stashed changes
     assert result.returncode == 0, result.stderr.decode()
+    assert result.stdout == b"256\n"
 
 
 @pytest.mark.parametrize("tool", ["lab-sm", "lab-sm dance",
                                   "lab-sm stop 2", "lab-sm stop 1 2",
-                                  "lab-driver load theirs", "lab-hosts now",
+                                  "lab-driver load theirs",
+                                  "lab-driver unload a=1", "lab-hosts now",
                                   "on host1"])
 def test_a_tools_mistake_is_one_line(tool):
     result = shell(tool)

@@ -134,6 +134,7 @@ class Lab:
         kernel.wait_for(lambda: not idle(), self.seconds, "ports ACTIVE",
                         lambda: "fab%d is not" % idle()[0])
 
+<<<<<<< Updated upstream
     def port_is_active(self, hca):
         """Whether OpenSM has made an HCA's port ACTIVE."""
         if self.exclusive and 0 < hca <= self.hosts:
@@ -142,6 +143,9 @@ class Lab:
             "/sys/class/infiniband/fab%d/ports/1/state" % hca)
 
     def load_driver(self, which=None):
+=======
+    def load_driver(self, which=None, parameters=()):
+>>>>>>> Stashed changes
         """Load the driver and give each host its interface."""
         which = which or self.config["driver"]
         path = "%s/%s.ko" % (MODULES, DRIVER) if which == "ours" else \
@@ -152,7 +156,7 @@ class Lab:
         if not os.path.exists(path):
             raise StepError(step, "this lab was started without " + path)
         try:
-            kernel.insert_module(path)
+            kernel.insert_module(path, " ".join(parameters))
         except OSError as err:
             raise StepError(step, "%s: %s" % (path, os.strerror(err.errno))) \
                 from None

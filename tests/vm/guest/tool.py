@@ -8,7 +8,8 @@ from .kernel import StepError, read
 from .lab import Lab, load_config
 
 USAGE = {"sm": "usage: lab-sm stop|start|resweep|log|status [NUMBER]",
-         "driver": "usage: lab-driver load|unload [ours|stock]",
+         "driver": "usage: lab-driver load [ours|stock] [PARAMETER=VALUE...] | "
+                   "unload",
          "hosts": "usage: lab-hosts    (waits until all hosts reach each "
                   "other)"}
 
@@ -44,15 +45,17 @@ def show_status(managers):
 
 def run_driver(lab, args):
     """Load or unload the driver under test."""
-    action, *which = args
+    action, *words = args
+    which = [word for word in words if "=" not in word]
+    parameters = [word for word in words if "=" in word]
     if len(which) > 1 or not set(which) <= {"ours", "stock"}:
         raise ValueError(which)
-    if action == "unload":
+    if action == "unload" and not parameters:
         lab.unload_driver()
     elif action == "load":
         default = lab.config["driver"]
         lab.load_driver(which[0] if which else
-                        "ours" if default == "none" else default)
+                        "ours" if default == "none" else default, parameters)
         lab.wait_hosts()
     else:
         raise ValueError(action)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where does a machine's processor time go, by symbol of its kernel?
+
+perf samples the kernel's process from outside. It knows the kernel's own
+symbols but not those of its modules, which lie in what perf takes for plain
+memory; the guest's /proc/kallsyms has them all. So perf gives addresses only.
+"""
+
+import bisect
+import collections
+import pathlib
+import re
+import subprocess
+import tempfile
+
+RATE = 997
+TOP_LINES = 40
+# addresses of the host's kernel begin here, and perf's own marks here
+HOST = 1 << 63
+MARKS = (1 << 64) - 4096
+LONGEST = 1 << 16
+
+
+class Symbols:
+    """The guest's symbols, by address."""
+
+    def __init__(self, path):
+        found = []
+        for line in path.read_text(encoding="ascii").splitlines():
+            address, kind, name, *module = line.split()
+            if kind in "tTwW":
+                found.append((int(address, 16), name,
+                              module[0] if module else ""))
+        found.sort()
+        self.starts = [address for address, _, _ in found]
+        self.names = [f"{name} {module}".strip()
+                      for _, name, module in found]
+
+    def name(self, address):
+        """The symbol an address lies in, or whose it is when not the guest's.
+        """
+        if address >= HOST:
+            return "(host kernel: system calls, faults)"
+        at = bisect.bisect_right(self.starts, address) - 1
+        # no function is longer, so it is somebody else's
+        if at < 0 or address - self.starts[at] > LONGEST:
+            return "(elsewhere: libc, stubs)"
+        return self.names[at]
+
+
+def record(pid, where):
+    """perf, running, on one process."""
+    return subprocess.Popen(
+        ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(RATE), "-g",
+         "-p", str(pid), "-o", where],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+
+
+def samples(where):
+    """Addresses of each sample, innermost first.
+
+    The raw dump has them as they were; a script's output has them relative to
+    what is mapped there, which says nothing of a module.
+    """
+    done = subprocess.run(["perf", "script", "-i", where, "-D"], text=True,
+                          errors="replace", capture_output=True, check=True)
+    for block in done.stdout.split("PERF_RECORD_SAMPLE")[1:]:
+        frames = re.findall(r"^\.+\s+\d+: ([0-9a-f]{16})$", block, re.M)
+        chain = [int(address, 16) for address in frames]
+        # marks between the chain's parts are no addresses
+        yield [address for address in chain if address < MARKS]
+
+
+def table(stacks, symbols):
+    """Lines: share alone, share with callees, symbol."""
+    alone, within, total = collections.Counter(), collections.Counter(), 0
+    for stack in stacks:
+        names = [symbols.name(address) for address in stack]
+        if not names:
+            continue
+        total += 1
+        alone[names[0]] += 1
+        within.update(set(names))
+    lines = [f"{total} samples of the machine's kernel process",
+             f"{'alone':>7} {'with callees':>13}  symbol"]
+    for name, count in alone.most_common(TOP_LINES):
+        lines.append(f"{100 * count / total:6.1f}% "
+                     f"{100 * within[name] / total:12.1f}%  {name}")
+    return lines
+
+
+def profile(machine, out):
+    """Run the machine's one load under perf; print and keep the profile."""
+    folder, recorder = None, None
+    with tempfile.TemporaryDirectory() as scratch:
+        where = str(pathlib.Path(scratch, "perf.data"))
+        for fact in machine.events():
+            if fact["event"] == "begin":
+                folder = machine.folder()
+                recorder = record(machine.kernel_pid(), where)
+            elif fact["event"] == "end":
+                recorder.terminate()
+                recorder.wait()
+                print(f"{fact['contender']} {fact['row']}: "
+                      f"{fact['value']:.6g}")
+        status = machine.status()
+        if status or not recorder:
+            return status or 1
+        lines = table(samples(where), Symbols(folder / "kallsyms"))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "profile.txt").write_text("\n".join(lines) + "\n",
+                                     encoding="utf-8")
+    print("\n".join(lines))
+    return 0
