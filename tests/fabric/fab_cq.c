@@ -45,6 +45,8 @@ static void fab_cq_report_overflow(struct fab_cq *cq)
 
 	dev_warn(to_fab_hca(cq->ibcq.device)->parent,
 		 "a completion queue of %u entries overflowed\n", cq->size);
+	fab_event_raised(&to_fab_hca(cq->ibcq.device)->node->events,
+			 IB_EVENT_CQ_ERR);
 	if (cq->ibcq.event_handler)
 		cq->ibcq.event_handler(&event, cq->ibcq.cq_context);
 }

@@ -357,8 +357,11 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 		debugfs_create_file("link", 0600, sub, port, &fab_link_fops);
 		fab_pcap_debugfs(port, sub);
 		fab_wire_debugfs(port, sub);
-		if (!fab_node_is_switch(node))
+		if (!fab_node_is_switch(node)) {
 			fab_inject_debugfs(port, sub);
+			fab_event_debugfs(&port->events, sub);
+			fab_edit_debugfs(port, sub);
+		}
 	}
 
 	return dir;
@@ -378,6 +381,8 @@ void fab_debugfs_create(void)
 				    &fab_qps_fops);
 		debugfs_create_file("cqs", 0400, dir, &fabric.hcas[i],
 				    &fab_cqs_fops);
+		fab_event_debugfs(&fabric.hcas[i].events, dir);
+		fab_plug_debugfs(&fabric.hcas[i], dir);
 	}
 	for (i = 0; i < fabric.num_switches; i++) {
 		dir = fab_debugfs_node(&fabric.switches[i]);

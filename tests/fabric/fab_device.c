@@ -347,6 +347,7 @@ static void fab_links_update(struct fab_node *node)
 		spin_lock_irqsave(&fabric.ctl, flags);
 		fab_link_update(port);
 		spin_unlock_irqrestore(&fabric.ctl, flags);
+		fab_news_publish(port);
 		if (port->peer)
 			fab_news_publish(port->peer);
 	}
@@ -388,14 +389,17 @@ static void fab_hca_free(struct fab_hca *hca)
  * fab_hca_plug - make the ib_device of a node and bring its links up
  * @node: node of type CA without a device
  *
- * Context: may sleep.
+ * Context: may sleep; the node's plug mutex is held.
  * Return: 0 or what ib_core says.
  */
 int fab_hca_plug(struct fab_node *node)
 {
-	struct fab_hca *hca = fab_hca_alloc(node);
+	struct fab_hca *hca;
 	int err;
 
+	lockdep_assert_held(&node->plug);
+
+	hca = fab_hca_alloc(node);
 	if (!hca)
 		return -ENOMEM;
 
@@ -426,16 +430,56 @@ err_free:
 }
 
 /**
+ * fab_hca_die - an HCA is torn out: what is left of it until it is unplugged
+ * @hca: the HCA
+ *
+ * Its links drop first, then every posted request comes back flushed and the
+ * clients hear IB_EVENT_DEVICE_FATAL. From then on nothing can be made on it,
+ * what is there can only be stopped and destroyed. That is how the drivers of
+ * real HCAs present one that does not answer any more.
+ * Context: may sleep; the node's plug mutex is held.
+ */
+void fab_hca_die(struct fab_hca *hca)
+{
+	struct ib_event event = {
+		.device = &hca->ibdev,
+		.event = IB_EVENT_DEVICE_FATAL,
+	};
+
+	lockdep_assert_held(&hca->node->plug);
+
+	spin_lock_irq(&fabric.ctl);
+	WRITE_ONCE(hca->dead, true);
+	spin_unlock_irq(&fabric.ctl);
+	fab_links_update(hca->node);
+	fab_qps_flush(hca);
+	fab_event_raised(&hca->node->events, event.event);
+	ib_dispatch_event(&event);
+}
+
+/* Its next start is that of a card nobody has configured. */
+static void fab_ports_power_off(struct fab_node *node)
+{
+	unsigned int num;
+
+	spin_lock_irq(&fabric.ctl);
+	for (num = 1; num <= node->num_ports; num++)
+		fab_sma_port_init(&node->ports[num]);
+	spin_unlock_irq(&fabric.ctl);
+}
+
+/**
  * fab_hca_unplug - take the ib_device of a node away, then its links
  * @node: node of type CA
  *
  * The links stay up until the last client has gone, so that it can take its
  * leave of the subnet manager, as with a driver that is unloaded.
- * Context: may sleep.
+ * Context: may sleep; the node's plug mutex is held.
  */
 void fab_hca_unplug(struct fab_node *node)
 {
-	struct fab_hca *hca = rcu_dereference_protected(node->hca, true);
+	struct fab_hca *hca = rcu_dereference_protected(node->hca,
+					lockdep_is_held(&node->plug));
 
 	if (!hca)
 		return;
@@ -446,6 +490,7 @@ void fab_hca_unplug(struct fab_node *node)
 	ib_unregister_device(&hca->ibdev);
 	RCU_INIT_POINTER(node->hca, NULL);
 	fab_links_update(node);
+	fab_ports_power_off(node);
 	/* No packet is looking for a queue pair after this. */
 	synchronize_rcu();
 	fab_parent_destroy(hca->parent);

@@ -14,13 +14,19 @@
 
 static bool fab_port_wants_link(const struct fab_port *port)
 {
+	const struct fab_hca *hca;
+
 	lockdep_assert_held(&fabric.ctl);
 
 	if (port->held_down || port->phys == FAB_PHYS_DISABLED)
 		return false;
 
-	return fab_node_is_switch(port->node) ||
-	       rcu_access_pointer(port->node->hca);
+	if (fab_node_is_switch(port->node))
+		return true;
+
+	hca = rcu_dereference_protected(port->node->hca,
+					lockdep_is_held(&fabric.ctl));
+	return hca && !hca->dead;
 }
 
 /**
@@ -136,6 +142,7 @@ static void fab_news_dispatch(struct fab_hca *hca, struct fab_port *port,
 
 	for_each_set_bit(type, &news, BITS_PER_LONG) {
 		event.event = type;
+		fab_event_raised(&port->events, type);
 		ib_dispatch_event(&event);
 	}
 }

@@ -169,6 +169,7 @@ static int fab_node_init(struct fab_node *node, unsigned int num_ports)
 	unsigned int num;
 	int err;
 
+	mutex_init(&node->plug);
 	node->num_ports = num_ports;
 	node->ports = kvcalloc(num_ports + 1, sizeof(*node->ports), GFP_KERNEL);
 	if (!node->ports)
@@ -341,7 +342,7 @@ static void fab_hcas_unplug(void)
 
 	/* The first HCA last: the subnet manager sits behind it. */
 	for (i = fabric.num_hcas; i-- > 0;)
-		fab_hca_unplug(&fabric.hcas[i]);
+		fab_unplug(&fabric.hcas[i]);
 }
 
 static int fab_hcas_plug(void)
@@ -350,7 +351,7 @@ static int fab_hcas_plug(void)
 	int err;
 
 	for (i = 0; i < fabric.num_hcas; i++) {
-		err = fab_hca_plug(&fabric.hcas[i]);
+		err = fab_plug(&fabric.hcas[i]);
 		if (err) {
 			pr_err("ib_fabric: fab%u could not be registered: %pe\n",
 			       i, ERR_PTR(err));

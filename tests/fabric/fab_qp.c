@@ -265,9 +265,9 @@ static void fab_sq_step(struct fab_qp *qp, enum ib_qp_state state)
 		status = fab_ud_send(qp, wqe);
 
 	if (!fab_sq_complete(qp, wqe, status))
-		fab_qp_fail(qp, IB_QPS_ERR);
+		fab_qp_fail(qp, IB_QPS_ERR, true);
 	else if (status != IB_WC_SUCCESS && state == IB_QPS_RTS)
-		fab_qp_fail(qp, IB_QPS_SQE);
+		fab_qp_fail(qp, IB_QPS_SQE, false);
 }
 
 static void fab_qp_report(struct fab_qp *qp, bool *flag,
@@ -286,7 +286,11 @@ static void fab_qp_report(struct fab_qp *qp, bool *flag,
 	*flag = false;
 	spin_unlock_irqrestore(&qp->sq.lock, flags);
 
-	if (report && qp->ibqp->event_handler)
+	if (!report)
+		return;
+
+	fab_event_raised(&qp->hca->node->events, type);
+	if (qp->ibqp->event_handler)
 		qp->ibqp->event_handler(&event, qp->ibqp->qp_context);
 }
 
@@ -341,13 +345,15 @@ static void fab_qp_set_state(struct fab_qp *qp, enum ib_qp_state state)
 /**
  * fab_qp_fail - what the hardware does to a queue pair after an error
  * @qp: the queue pair
- * @to: IB_QPS_SQE after a send that failed, IB_QPS_ERR after lost completions
+ * @to: IB_QPS_SQE after a send that failed, IB_QPS_ERR after a receive that
+ *	failed or after lost completions
+ * @fatal: no completion tells of it, so an event does (IBA 11.6.3.2)
  *
- * Context: softirq, no lock of @qp held, RCU read section: a sender calls it
+ * Context: any, no lock of @qp held, RCU read section: a sender calls it
  * for the receiving queue pair, too. The owner is told by the tasklet of @qp,
  * which cannot run once the owner's handle is gone.
  */
-void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to)
+void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal)
 {
 	unsigned long flags;
 
@@ -357,11 +363,37 @@ void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to)
 	    (to == IB_QPS_ERR && qp->state != IB_QPS_RESET &&
 	     qp->state != IB_QPS_ERR)) {
 		fab_qp_set_state(qp, to);
-		qp->fatal_event = to == IB_QPS_ERR;
+		qp->fatal_event = fatal;
 		tasklet_schedule(&qp->work);
 	}
 	spin_unlock(&qp->rq.lock);
 	spin_unlock_irqrestore(&qp->sq.lock, flags);
+}
+
+/**
+ * fab_qps_flush - have every queue pair of an HCA give back what was posted
+ * @hca: an HCA that does nothing else any more
+ *
+ * Context: process.
+ */
+void fab_qps_flush(struct fab_hca *hca)
+{
+	struct fab_node *node = hca->node;
+	struct fab_qp *qp;
+	unsigned long qpn;
+	unsigned int num;
+
+	rcu_read_lock();
+	for (num = 1; num <= node->num_ports; num++) {
+		for (qpn = 0; qpn <= 1; qpn++) {
+			qp = fab_qp_find_rcu(&node->ports[num], qpn);
+			if (qp)
+				fab_qp_fail(qp, IB_QPS_ERR, false);
+		}
+	}
+	xa_for_each(&hca->qps, qpn, qp)
+		fab_qp_fail(qp, IB_QPS_ERR, false);
+	rcu_read_unlock();
 }
 
 /* No request is left, and no completion of one. Callers hold the mutex. */

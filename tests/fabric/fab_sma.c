@@ -6,7 +6,7 @@
  * reader and a writer. All of it runs under the control lock; the events that
  * a write causes are published when the lock is gone.
  *
- * Order of this file: node attributes, PortInfo, tables, dispatch, ib_mad.
+ * Order of this file: node attributes, changes, PortInfo, tables, dispatch, ib_mad.
  */
 #include "fabric.h"
 
@@ -89,11 +89,74 @@ static __be16 fab_set_switch_info(struct fab_sma_call *call)
 	return 0;
 }
 
+/* --- Changes ------------------------------------------------------------- */
+
+static void fab_port_note(struct fab_port *port, bool changed,
+			  enum ib_event_type event)
+{
+	lockdep_assert_held(&fabric.ctl);
+
+	if (changed && !fab_node_is_switch(port->node))
+		__set_bit(event, &port->news);
+}
+
+/**
+ * fab_port_set_lid - give a port another base LID
+ * @port: the port
+ * @lid: unicast, or 0 for none
+ *
+ * Context: ctl is held, as for the others of this kind. The caller publishes
+ * the news when it has let go.
+ */
+void fab_port_set_lid(struct fab_port *port, u16 lid)
+{
+	fab_port_note(port, port->lid != lid, IB_EVENT_LID_CHANGE);
+	WRITE_ONCE(port->lid, lid);
+}
+
+/**
+ * fab_port_set_prefix - give a port another subnet prefix
+ * @port: the port
+ * @prefix: upper half of its GIDs
+ */
+void fab_port_set_prefix(struct fab_port *port, __be64 prefix)
+{
+	fab_port_note(port, port->prefix != prefix, IB_EVENT_GID_CHANGE);
+	WRITE_ONCE(port->prefix, prefix);
+}
+
+/**
+ * fab_port_set_guid - change an entry of a port's GUID table
+ * @port: the port
+ * @index: of the entry
+ * @guid: lower half of its GID, 0 for none
+ */
+void fab_port_set_guid(struct fab_port *port, unsigned int index, __be64 guid)
+{
+	fab_port_note(port, port->guids[index] != guid, IB_EVENT_GID_CHANGE);
+	WRITE_ONCE(port->guids[index], guid);
+}
+
+/**
+ * fab_port_set_pkey - change an entry of a port's P_Key table
+ * @port: the port
+ * @index: of the entry
+ * @pkey: with its membership bit, 0 for none
+ */
+void fab_port_set_pkey(struct fab_port *port, unsigned int index, u16 pkey)
+{
+	fab_port_note(port, port->pkeys[index] != pkey, IB_EVENT_PKEY_CHANGE);
+	WRITE_ONCE(port->pkeys[index], pkey);
+}
+
 /* --- PortInfo ------------------------------------------------------------ */
 
 /**
- * fab_sma_port_init - PortInfo of a port that nobody has configured
+ * fab_sma_port_init - a port as it is after power on
  * @port: its @num, @guid and @node are set
+ *
+ * What a subnet manager configured is gone. Context: ctl is held, or nobody
+ * knows the port yet.
  */
 void fab_sma_port_init(struct fab_port *port)
 {
@@ -102,6 +165,10 @@ void fab_sma_port_init(struct fab_port *port)
 	enum ib_mtu mtu = IB_MTU_256 + port->node->shape.mtu;
 	u32 caps = IB_PORT_TRAP_SUP | IB_PORT_SYS_IMAGE_GUID_SUP;
 
+	memset(info, 0, sizeof(*info));
+	memset(port->pkeys, 0, sizeof(port->pkeys));
+	memset(port->guids, 0, sizeof(port->guids));
+	WRITE_ONCE(port->lid, 0);
 	if (!is_switch)
 		caps |= IB_PORT_CAP_MASK_NOTICE_SUP | IB_PORT_CLIENT_REG_SUP;
 	/* Of a switch, port 0 alone has capabilities. */
@@ -251,13 +318,6 @@ static void fab_port_info_set_link(struct fab_port *port,
 	info->vl_high_limit = want->vl_high_limit;
 }
 
-static void fab_port_note(struct fab_port *port, bool changed,
-			  enum ib_event_type event)
-{
-	if (changed && !fab_node_is_switch(port->node))
-		__set_bit(event, &port->news);
-}
-
 /* What a port with a LID takes. */
 static void fab_port_info_set_end(struct fab_port *port,
 				  const struct ib_port_info *want)
@@ -266,18 +326,15 @@ static void fab_port_info_set_end(struct fab_port *port,
 	u8 sm_sl = FIELD_GET(FAB_PI_SM_SL, want->neighbormtu_mastersmsl);
 	u8 old_sl = FIELD_GET(FAB_PI_SM_SL, info->neighbormtu_mastersmsl);
 
-	fab_port_note(port, port->lid != be16_to_cpu(want->lid) ||
-		      ((info->mkeyprot_resv_lmc ^ want->mkeyprot_resv_lmc) &
-		       FAB_PI_LMC), IB_EVENT_LID_CHANGE);
+	fab_port_set_lid(port, be16_to_cpu(want->lid));
+	fab_port_set_prefix(port, want->gid_prefix);
+	fab_port_note(port, (info->mkeyprot_resv_lmc ^ want->mkeyprot_resv_lmc)
+		      & FAB_PI_LMC, IB_EVENT_LID_CHANGE);
 	fab_port_note(port, info->sm_lid != want->sm_lid || sm_sl != old_sl,
 		      IB_EVENT_SM_CHANGE);
-	fab_port_note(port, port->prefix != want->gid_prefix,
-		      IB_EVENT_GID_CHANGE);
 	fab_port_note(port, want->clientrereg_resv_subnetto & FAB_PI_REREGISTER,
 		      IB_EVENT_CLIENT_REREGISTER);
 
-	WRITE_ONCE(port->lid, be16_to_cpu(want->lid));
-	WRITE_ONCE(port->prefix, want->gid_prefix);
 	info->sm_lid = want->sm_lid;
 	info->mkey = want->mkey;
 	info->mkey_lease_period = want->mkey_lease_period;
@@ -365,11 +422,8 @@ static __be16 fab_set_guid_info(struct fab_sma_call *call)
 		return FAB_MAD_BAD_VALUE;
 
 	/* Entry 0 is the hardware's. */
-	for (i = 1; i < fab_num_gids(port); i++) {
-		fab_port_note(port, port->guids[i] != want[i],
-			      IB_EVENT_GID_CHANGE);
-		WRITE_ONCE(port->guids[i], want[i]);
-	}
+	for (i = 1; i < fab_num_gids(port); i++)
+		fab_port_set_guid(port, i, want[i]);
 
 	return fab_get_guid_info(call);
 }
@@ -426,12 +480,9 @@ static __be16 fab_set_pkeys(struct fab_sma_call *call)
 
 	/* What lies behind the table's end is ignored, IBA 14.2.5.7. */
 	block = fab_sma_pkey_block(call, port, &len);
-	for (i = 0; i < len; i++) {
-		u16 pkey = be16_to_cpu(want[i]);
-
-		fab_port_note(port, block[i] != pkey, IB_EVENT_PKEY_CHANGE);
-		WRITE_ONCE(block[i], pkey);
-	}
+	for (i = 0; i < len; i++)
+		fab_port_set_pkey(port, block - port->pkeys + i,
+				  be16_to_cpu(want[i]));
 
 	return fab_get_pkeys(call);
 }

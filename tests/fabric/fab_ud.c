@@ -282,7 +282,7 @@ static void fab_ud_deliver(struct fab_port *port, struct fab_packet *pkt,
 
 	fab_count(port, verdict);
 	if (verdict == FAB_DROP_CQ_OVERFLOW)
-		fab_qp_fail(qp, IB_QPS_ERR);
+		fab_qp_fail(qp, IB_QPS_ERR, true);
 }
 
 static void fab_ud_receive_mcast(struct fab_port *port, struct fab_packet *pkt)
@@ -398,6 +398,6 @@ bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 		verdict = FAB_DROP_VL15;
 	fab_count(port, verdict);
 	if (verdict == FAB_DROP_CQ_OVERFLOW)
-		fab_qp_fail(qp, IB_QPS_ERR);
+		fab_qp_fail(qp, IB_QPS_ERR, true);
 	return verdict == FAB_DELIVERED;
 }

@@ -17,6 +17,7 @@
  *
  * Locks, outermost first:
  *
+ *	fab_node.plug	whether an HCA is plugged
  *	fab_lane_mutex	faults, when a test sets them
  *	fab_fabric.ctl	port states, PortInfo, tables that an SMP can set
  *	fab_qp.sq.lock	producer side of a send ring, and the state
@@ -151,6 +152,17 @@ struct fab_stats {
 /* Counters the performance manager can set, of all attributes together */
 #define FAB_PMA_FIELDS	35
 
+/* Types of asynchronous events, enum ib_event_type, that are counted */
+#define FAB_EVENTS (IB_EVENT_WQ_FATAL + 1)
+
+/**
+ * struct fab_events - how often which asynchronous event was raised
+ * @count: by enum ib_event_type
+ */
+struct fab_events {
+	atomic_t count[FAB_EVENTS];
+};
+
 /**
  * struct fab_mcast_entry - one queue pair attached to one group
  * @node: in the bucket of its group
@@ -183,6 +195,7 @@ struct fab_mcast_entry {
  * @mtu_bytes: payload a packet may have; written under ctl, read anywhere
  * @info: PortInfo as it travels, but for what stands in the fields above
  * @news: events (BIT of enum ib_event_type) not yet told to ib_core
+ * @events: events told
  * @pkeys: P_Key table, as long as the shape says; written under ctl, read
  *	anywhere
  * @guids: GUID table, entry 0 is @guid, as long as the shape says; written
@@ -214,6 +227,7 @@ struct fab_port {
 	u16 mtu_bytes;
 	struct ib_port_info info;
 	unsigned long news;
+	struct fab_events events;
 	u16 pkeys[FAB_MAX_PKEYS];
 	__be64 guids[FAB_MAX_GIDS];
 	__be64 prefix;
@@ -288,6 +302,8 @@ struct fab_switch {
  * @guid: node GUID
  * @ports: by number; a CA does not use number 0
  * @hca: the device ib_core knows, NULL while it is unplugged
+ * @plug: who plugs or unplugs it
+ * @events: events of no port: of the HCA, of its queue pairs and queues
  * @sw: only of a switch
  */
 struct fab_node {
@@ -300,6 +316,8 @@ struct fab_node {
 	__be64 guid;
 	struct fab_port *ports;
 	struct fab_hca __rcu *hca;
+	struct mutex plug; /* plugging and unplugging */
+	struct fab_events events;
 	struct fab_switch *sw;
 };
 
@@ -335,6 +353,8 @@ extern struct fab_fabric fabric;
  * @mrs: memory regions by lkey
  * @next_mr: where the search for a free key goes on
  * @listening: ib_core has registered it and may be told events
+ * @dead: it was torn out: nothing leaves it, nothing is made on it any more;
+ *	written under ctl, read anywhere
  * @named: misuse of verbs that was already named in the log, by bit
  */
 struct fab_hca {
@@ -348,6 +368,7 @@ struct fab_hca {
 	struct xarray mrs;
 	u32 next_mr;
 	bool listening;
+	bool dead;
 	unsigned long named;
 };
 
@@ -769,8 +790,21 @@ void fab_shape_hca(struct fab_shape *to, unsigned int index,
 /* fab_device.c: the ib_device, its tables, PDs, AHs */
 int fab_hca_plug(struct fab_node *node);
 void fab_hca_unplug(struct fab_node *node);
+void fab_hca_die(struct fab_hca *hca);
 void fab_port_gid(const struct fab_port *port, unsigned int index,
 		  union ib_gid *gid);
+
+/* fab_plug.c */
+int fab_plug(struct fab_node *node);
+void fab_unplug(struct fab_node *node);
+void fab_plug_debugfs(struct fab_node *node, struct dentry *dir);
+
+/* fab_event.c */
+void fab_event_raised(struct fab_events *events, unsigned int type);
+void fab_event_debugfs(struct fab_events *events, struct dentry *dir);
+
+/* fab_edit.c */
+void fab_edit_debugfs(struct fab_port *port, struct dentry *dir);
 
 /* fab_cq.c */
 int fab_vectors_create(unsigned int count);
@@ -797,7 +831,8 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 		     const struct ib_send_wr **bad_wr);
 int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 		     const struct ib_recv_wr **bad_wr);
-void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to);
+void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal);
+void fab_qps_flush(struct fab_hca *hca);
 struct fab_qp *fab_qp_find_rcu(struct fab_port *port, u32 qpn);
 
 static inline struct fab_swqe *fab_swqe(struct fab_ring *sq, u32 pos)
@@ -872,6 +907,10 @@ void fab_wire_leave(struct fab_port *port, const struct fab_freight *what);
 
 /* fab_sma.c */
 void fab_sma_port_init(struct fab_port *port);
+void fab_port_set_lid(struct fab_port *port, u16 lid);
+void fab_port_set_prefix(struct fab_port *port, __be64 prefix);
+void fab_port_set_guid(struct fab_port *port, unsigned int index, __be64 guid);
+void fab_port_set_pkey(struct fab_port *port, unsigned int index, u16 pkey);
 bool fab_sma_answer(struct fab_port *in_port, const struct ib_smp *req,
 		    struct ib_smp *resp, bool trusted);
 int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,

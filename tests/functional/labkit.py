@@ -153,6 +153,33 @@ def loop(source, target, size=64, messages=1000, both=0):
             (line.split() for line in path.read_text().splitlines())}
 
 
+def events(where):
+    """Events of a port ("fab1/port1") or of an HCA ("fab1"), by name."""
+    text = (FABRIC / where / "events").read_text()
+    return {name: int(value) for name, value in
+            (line.split() for line in text.splitlines())}
+
+
+def is_plugged(host):
+    return (FABRIC / f"fab{host}" / "plugged").read_text() == "1\n"
+
+
+def plug(host, how="1"):
+    """Put an HCA in its slot, take it out ("0") or tear it out ("surprise")."""
+    (FABRIC / f"fab{host}" / "plugged").write_text(how)
+
+
+def edit(host, name, text):
+    """Change a port's lid, prefix, pkeys, guids or capmask by hand."""
+    (port_dir(host) / name).write_text(str(text))
+
+
+def table(host, name):
+    """A port's P_Key or GUID table: value by index."""
+    lines = (port_dir(host) / name).read_text().splitlines()
+    return {int(a): int(b, 16) for a, b in (line.split() for line in lines)}
+
+
 # --- Hosts ------------------------------------------------------------------
 
 def ip4(host):

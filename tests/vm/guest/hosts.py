@@ -97,30 +97,31 @@ def own_interface(host):
                      and address.endswith(guid)), None)
 
 
-def located(count):
+def located(wanted):
     """({HCA: index} in the initial namespace, {host: index} in its own)."""
     here = interfaces()
-    own = {host: own_interface(host) for host in range(1, count + 1)
-           if host not in here}
+    own = {host: own_interface(host) for host in wanted if host not in here}
     return here, {host: index for host, index in own.items() if index}
 
 
-def adopt(count, hcas, seconds):
-    """Give each host its interface, named, addressed and up."""
-    def made():
-        return sum(map(len, located(count)))
+def adopt(wanted, seconds, aside=()):
+    """Give each host of @wanted its interface, named, addressed and up.
 
-    kernel.wait_for(lambda: made() == hcas, seconds, STEP,
-                    lambda: "the driver made %d interfaces for %d HCAs"
-                    % (made(), hcas))
-    here, own = located(count)
+    Those of the HCAs @aside are waited for alone: they stay where they are.
+    """
+    def missing():
+        here, own = located(wanted)
+        return sorted({*wanted, *aside} - {*here, *own})
+
+    kernel.wait_for(lambda: not missing(), seconds, STEP,
+                    lambda: "the driver made no interface for HCA %s"
+                    % ", ".join(map(str, missing())))
+    here, own = located(wanted)
     with Route() as route:
-        for host in range(1, count + 1):
-            if host in own:
-                continue
+        for host in set(wanted) - set(own):
             with namespace_of(host) as namespace:
                 route.move_link(here[host], namespace.fileno(), NAME)
-    for host in range(1, count + 1):
+    for host in wanted:
         with inside(host):
             if host in own:
                 _rename(own[host])

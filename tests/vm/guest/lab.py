@@ -160,8 +160,13 @@ class Lab:
         except OSError as err:
             raise StepError(step, "%s: %s" % (path, os.strerror(err.errno))) \
                 from None
+        own = range(1, self.hosts + 1)
+        self.adopt(own, set(range(self.hcas)) - set(own))
+
+    def adopt(self, wanted, aside=()):
+        """Give hosts the interfaces the driver made in the first namespace."""
         with hosts.inside(0):
-            hosts.adopt(self.hosts, self.hcas, self.seconds)
+            hosts.adopt(wanted, self.seconds, aside)
 
     def unload_driver(self):
         """Remove the driver; its interfaces go with it."""

@@ -10,8 +10,9 @@ from .lab import Lab, load_config
 USAGE = {"sm": "usage: lab-sm stop|start|resweep|log|status [NUMBER]",
          "driver": "usage: lab-driver load [ours|stock] [PARAMETER=VALUE...] | "
                    "unload",
-         "hosts": "usage: lab-hosts    (waits until all hosts reach each "
-                  "other)"}
+         "hosts": "usage: lab-hosts [adopt HOST...]    (waits until all "
+                  "hosts reach each other; adopt: gives hosts whose HCA came "
+                  "back their new interface)"}
 
 
 def run_sm(lab, args):
@@ -62,10 +63,16 @@ def run_driver(lab, args):
 
 
 def run_hosts(lab, args):
-    """Wait until all hosts reach each other."""
-    if args:
+    """Wait until all hosts reach each other, or adopt new interfaces."""
+    if not args:
+        lab.wait_hosts()
+        return
+    action, *names = args
+    wanted = [int(name) for name in names]
+    if action != "adopt" or not wanted or \
+            not set(wanted) <= set(range(1, lab.hosts + 1)):
         raise ValueError(args)
-    lab.wait_hosts()
+    lab.adopt(wanted)
 
 
 def main(name, *args):
