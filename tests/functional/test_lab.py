@@ -376,16 +376,11 @@ def test_the_options_are_told_to_the_command():
 @pytest.mark.parametrize("netns", ["shared", "exclusive"])
 def test_the_driver_is_unloaded_and_loaded_again(netns):
     script = "set -e; lab-driver unload; ! on host1 ip link show ib0; " \
-<<<<<<< Updated upstream
-        "lab-driver load stock; on host1 ping -c 1 -W 5 10.44.0.2"
-    result = run_lab("run", "--driver", "stock", "--rdma-netns", netns, "--",
-                     "sh", "-c", script)
-=======
         "lab-driver load stock send_queue_size=256; " \
         "on host1 ping -q -c 1 -W 5 10.44.0.2 > /dev/null; " \
         "cat /sys/module/ib_ipoib/parameters/send_queue_size"
-    result = run_lab("run", "--driver", "stock", "--", "sh", "-c", script)
->>>>>>> Stashed changes
+    result = run_lab("run", "--driver", "stock", "--rdma-netns", netns, "--",
+                     "sh", "-c", script)
     assert result.returncode == 0, result.stderr.decode()
     assert result.stdout == b"256\n"
 

@@ -134,7 +134,6 @@ class Lab:
         kernel.wait_for(lambda: not idle(), self.seconds, "ports ACTIVE",
                         lambda: "fab%d is not" % idle()[0])
 
-<<<<<<< Updated upstream
     def port_is_active(self, hca):
         """Whether OpenSM has made an HCA's port ACTIVE."""
         if self.exclusive and 0 < hca <= self.hosts:
@@ -142,10 +141,7 @@ class Lab:
         return "ACTIVE" in kernel.read(
             "/sys/class/infiniband/fab%d/ports/1/state" % hca)
 
-    def load_driver(self, which=None):
-=======
     def load_driver(self, which=None, parameters=()):
->>>>>>> Stashed changes
         """Load the driver and give each host its interface."""
         which = which or self.config["driver"]
         path = "%s/%s.ko" % (MODULES, DRIVER) if which == "ours" else \
