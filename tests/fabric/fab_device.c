@@ -6,6 +6,7 @@
  * and address handles, plugging.
  */
 #include <linux/module.h>
+#include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <rdma/ib_cache.h>
 
@@ -409,10 +410,14 @@ int fab_hca_plug(struct fab_node *node)
 		goto err_free;
 	}
 	hca->ibdev.dev.parent = hca->parent;
+	err = fab_dma_create(hca);
+	if (err)
+		goto err_parent;
 
 	/* ib_mad makes and uses QP0 and QP1 during registration. */
 	rcu_assign_pointer(node->hca, hca);
-	err = ib_register_device(&hca->ibdev, node->name, NULL);
+	err = ib_register_device(&hca->ibdev, node->name,
+				 hca->dma ? &hca->dma->dev : NULL);
 	if (err)
 		goto err_withdraw;
 
@@ -423,6 +428,8 @@ int fab_hca_plug(struct fab_node *node)
 err_withdraw:
 	RCU_INIT_POINTER(node->hca, NULL);
 	synchronize_rcu();
+	fab_dma_destroy(hca);
+err_parent:
 	fab_parent_destroy(hca->parent);
 err_free:
 	fab_hca_free(hca);
@@ -493,6 +500,7 @@ void fab_hca_unplug(struct fab_node *node)
 	fab_ports_power_off(node);
 	/* No packet is looking for a queue pair after this. */
 	synchronize_rcu();
+	fab_dma_destroy(hca);
 	fab_parent_destroy(hca->parent);
 	fab_hca_free(hca);
 }

@@ -3,12 +3,18 @@
  * Which memory may an HCA touch, and how do bytes get from one scatter list to
  * another?
  *
- * The fabric's DMA is virtual: an ib_sge carries a kernel pointer. Regions of
- * user memory are not served: there are no user contexts to own them.
+ * Inside the fabric an ib_sge carries a kernel pointer. Where an HCA's DMA is
+ * virtual, so does the one its user posts. Else that one carries a DMA address,
+ * and is translated when it is posted. Regions of user memory are not served:
+ * there are no user contexts to own them.
  *
- * Order of this file: regions, checks, copying.
+ * Order of this file: regions, DMA addresses, checks, copying.
  */
+#include <linux/dma-direct.h>
+#include <linux/dma-mapping.h>
 #include <linux/err.h>
+#include <linux/mm.h>
+#include <linux/platform_device.h>
 #include <linux/slab.h>
 
 #include "fabric.h"
@@ -62,6 +68,85 @@ int fab_mr_dereg(struct ib_mr *ibmr, struct ib_udata *udata)
 	xa_erase(&hca->mrs, ibmr->lkey);
 	kfree(container_of(ibmr, struct fab_mr, ibmr));
 	return 0;
+}
+
+/* --- DMA addresses ------------------------------------------------------- */
+
+/**
+ * fab_dma_create - make the device that DMA addresses are mapped for
+ * @hca: the HCA; its parent is there
+ *
+ * A device like any other on the platform bus, so that the kernel's DMA API
+ * does, and checks, what it does for hardware.
+ *
+ * Return: 0, also when the HCA's shape asks for none, or an error.
+ */
+int fab_dma_create(struct fab_hca *hca)
+{
+	struct platform_device_info info = {
+		.parent = hca->parent,
+		.name = "ib_fabric_dma",
+		.id = hca->node->index,
+		.dma_mask = DMA_BIT_MASK(64),
+	};
+	struct platform_device *dma;
+
+	if (!hca->node->shape.dma)
+		return 0;
+
+	dma = platform_device_register_full(&info);
+	if (IS_ERR(dma))
+		return PTR_ERR(dma);
+
+	hca->dma = dma;
+	return 0;
+}
+
+void fab_dma_destroy(struct fab_hca *hca)
+{
+	platform_device_unregister(hca->dma);
+}
+
+/*
+ * No IOMMU stands before a device that only software knows, so the address is
+ * one of memory. What is none, as a pointer that nobody mapped, loses its key.
+ */
+static void fab_sge_translate(struct fab_hca *hca, struct ib_sge *sge)
+{
+	phys_addr_t phys = dma_to_phys(&hca->dma->dev, sge->addr);
+
+	if (!sge->length)
+		return;
+	if (pfn_valid(PHYS_PFN(phys))) {
+		sge->addr = (uintptr_t)phys_to_virt(phys);
+		return;
+	}
+
+	fab_misuse(hca, FAB_MISUSE_POST_DMA,
+		   "a work request has an address that was not mapped");
+	sge->lkey = 0;
+}
+
+/**
+ * fab_sges_take - take over a list that was posted
+ * @hca: the HCA
+ * @to: where the fabric keeps it
+ * @from: as the user of the HCA has it
+ * @num: its length
+ *
+ * Context: any.
+ */
+void fab_sges_take(struct fab_hca *hca, struct ib_sge *to,
+		   const struct ib_sge *from, unsigned int num)
+{
+	unsigned int i;
+
+	memcpy(to, from, num * sizeof(*to));
+	if (likely(!hca->dma))
+		return;
+
+	for (i = 0; i < num; i++)
+		fab_sge_translate(hca, &to[i]);
 }
 
 /* --- Checks -------------------------------------------------------------- */

@@ -91,7 +91,7 @@ static int fab_send_payload(struct fab_qp *qp, struct fab_swqe *wqe,
 	}
 
 	wqe->num_sge = wr->num_sge;
-	memcpy(wqe->sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+	fab_sges_take(qp->hca, wqe->sge, wr->sg_list, wr->num_sge);
 	return 0;
 }
 
@@ -176,7 +176,7 @@ static int fab_recv_add(struct fab_qp *qp, const struct ib_recv_wr *wr)
 	wqe->wr_id = wr->wr_id;
 	wqe->num_sge = wr->num_sge;
 	wqe->length = total;
-	memcpy(wqe->sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+	fab_sges_take(qp->hca, wqe->sge, wr->sg_list, wr->num_sge);
 	qp->rq.head++;
 	return 0;
 }

@@ -87,6 +87,8 @@
 #define FAB_SQ_BUDGET		64
 
 struct dentry;
+struct platform_device;
+
 struct fab_capture;
 struct fab_freight;
 struct fab_lane;
@@ -346,6 +348,7 @@ extern struct fab_fabric fabric;
  * @ibdev: for ib_core
  * @node: the hardware behind it
  * @parent: on the fabric's own bus; netdevs link to it
+ * @dma: whose DMA addresses SGEs have; NULL when they have kernel pointers
  * @qps: queue pairs by number, from 2 on
  * @next_qpn: where the search for a free number goes on
  * @cqs: completion queues, by a number of their own
@@ -361,6 +364,7 @@ struct fab_hca {
 	struct ib_device ibdev;
 	struct fab_node *node;
 	struct device *parent;
+	struct platform_device *dma;
 	struct xarray qps;
 	u32 next_qpn;
 	struct xarray cqs;
@@ -759,6 +763,7 @@ enum fab_misuse_kind {
 	FAB_MISUSE_POST_LENGTH,
 	FAB_MISUSE_POST_OPCODE,
 	FAB_MISUSE_POST_LKEY,
+	FAB_MISUSE_POST_DMA,
 	FAB_MISUSE_POST_AH,
 	FAB_MISUSE_AH_BUSY,
 	FAB_MISUSE_QP_ATTACHED,
@@ -851,6 +856,10 @@ struct ib_mr *fab_mr_reg_user(struct ib_pd *ibpd, u64 start, u64 length,
 			      u64 virt, int access, FAB_DMAH_PARAM
 			      struct ib_udata *udata);
 int fab_mr_dereg(struct ib_mr *ibmr, struct ib_udata *udata);
+int fab_dma_create(struct fab_hca *hca);
+void fab_dma_destroy(struct fab_hca *hca);
+void fab_sges_take(struct fab_hca *hca, struct ib_sge *to,
+		   const struct ib_sge *from, unsigned int num);
 bool fab_sges_valid(struct fab_hca *hca, const struct ib_sge *sge,
 		    unsigned int num);
 void fab_copy(const struct ib_sge *to, u32 to_offset,
