@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 
-from . import contain, kernels, session
+from . import contain, kernels, session, shapes
 from .errors import EXIT_USAGE, LabError, UsageError
 
 MOST_HOSTS = 200
@@ -44,6 +44,13 @@ def _one_of(names):
     return convert
 
 
+def _shape(text):
+    wrong = shapes.mistake(text)
+    if wrong:
+        raise argparse.ArgumentTypeError(wrong)
+    return text
+
+
 def parser():
     """The command line's grammar."""
     top = Parser(prog="tests/lab", description="Boot a machine with an "
@@ -71,8 +78,11 @@ def add_options(action):
                         help="ours|stock|none (default ours)")
     action.add_argument("--hosts", default=2, type=_number(1, MOST_HOSTS),
                         metavar="N", help="1 to %d (default 2)" % MOST_HOSTS)
-    action.add_argument("--hca", action="append", default=[],
-                        metavar="KEY=VALUE")
+    action.add_argument("--hca", action="append", default=[], type=_shape,
+                        metavar="[N:]KEY=VALUE", help="what each HCA can do, "
+                        "or host N's, 0 for the subnet manager's; the last "
+                        "one counts: " + ", ".join(
+                            "=".join(key) for key in shapes.keys().items()))
     action.add_argument("--mtu", default="2044", type=_one_of(MTUS),
                         help="2044|4092: what the interfaces carry "
                         "(default 2044)")
@@ -100,8 +110,14 @@ def split_command(words):
 def refuse_later(options):
     """What the command line knows and this version does not do yet."""
     kernels.KERNELS[options.kernel].refuse()
-    if options.hca:
-        raise UsageError("--hca is not in this version, comes later")
+
+
+def check_hosts(options):
+    """Refuse a shape for an HCA that will not be there."""
+    last = options.hosts + int(options.sm) - 1
+    for text in options.hca:
+        if (shapes.hca(text) or 0) > last:
+            raise UsageError("--hca %s: HCAs are 0 to %d" % (text, last))
 
 
 def complete(options, command):
@@ -129,6 +145,7 @@ def parse(words):
     options = parser().parse_args(words)
     if options.action != "kernels":
         refuse_later(options)
+        check_hosts(options)
         complete(options, command)
     return options
 

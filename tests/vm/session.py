@@ -153,7 +153,7 @@ class Session:
             "modules": self.kernel.modules, "stock": self.kernel.stock,
             "core": self.kernel.with_dependencies(CORE_MODULES),
             "built": self.built, "driver": options.driver,
-            "hosts": options.hosts, "slow": machine.slow,
+            "hosts": options.hosts, "shape": options.hca, "slow": machine.slow,
             "sms": int(options.sm), "mtu": int(options.mtu),
             "patience": patience, "rdma_netns": options.rdma_netns,
             "variant": " ".join(variant.words(variant.chosen(options))),

@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import re
 import socket
@@ -14,7 +15,9 @@ from .netlink import Rdma, Route
 from .sm import port_guid
 
 NAMESPACES = "/run/netns"
-NAME = "ib0"
+# of port 1 and of port 2
+NAMES = ("ib0", "ib1")
+NAME = NAMES[0]
 SIOCGIFFLAGS = 0x8913
 IFF_RUNNING = 0x40
 # RFC 4391 section 9.1.1: flags, QPN, GID
@@ -71,16 +74,25 @@ def allow_neighbours(count):
                          % (family, level), str(room))
 
 
+def ports():
+    """{(HCA number, port number)} of the whole fabric."""
+    found = set()
+    for where in glob.glob("/sys/class/infiniband/fab*/ports/*"):
+        hca, port = re.fullmatch(r".*/fab(\d+)/ports/(\d+)", where).groups()
+        found.add((int(hca), int(port)))
+    return found
+
+
 def interfaces():
-    """{HCA number: index} of the interfaces in the initial namespace."""
+    """{(HCA number, port): index} of those in the initial namespace."""
     found = {}
     base = "/sys/class/net"
     for name in os.listdir(base):
         device = os.path.realpath("%s/%s/device" % (base, name))
         match = re.fullmatch(r"fab(\d+)", os.path.basename(device))
         port = kernel.read("%s/%s/dev_port" % (base, name))
-        if match and port == "0":
-            found[int(match.group(1))] = int(
+        if match and port:
+            found[int(match.group(1)), int(port) + 1] = int(
                 kernel.read("%s/%s/ifindex" % (base, name)))
     return found
 
@@ -98,29 +110,38 @@ def own_interface(host):
 
 
 def located(wanted):
-    """({HCA: index} in the initial namespace, {host: index} in its own)."""
+    """({(HCA, port): index} in the initial namespace, {host: index} of the
+    port 1 of those @wanted that have theirs in their own)."""
     here = interfaces()
-    own = {host: own_interface(host) for host in wanted if host not in here}
+    own = {host: own_interface(host) for host in wanted
+           if (host, 1) not in here}
     return here, {host: index for host, index in own.items() if index}
 
 
 def adopt(wanted, seconds, aside=()):
-    """Give each host of @wanted its interface, named, addressed and up.
+    """Give each host of @wanted its interfaces, named and up.
 
-    Those of the HCAs @aside are waited for alone: they stay where they are.
+    That of port 1 is ib0 and has addresses, that of a port 2 is ib1 and has
+    none. Those of the HCAs @aside are waited for alone: they stay where they
+    are.
     """
     def missing():
+        hcas = {*wanted, *aside}
+        asked = {(hca, 1) for hca in hcas} | {one for one in ports()
+                                              if one[0] in hcas}
         here, own = located(wanted)
-        return sorted({*wanted, *aside} - {*here, *own})
+        return sorted(asked - set(here) - {(host, 1) for host in own})
 
     kernel.wait_for(lambda: not missing(), seconds, STEP,
                     lambda: "the driver made no interface for HCA %s"
-                    % ", ".join(map(str, missing())))
+                    % ", ".join("%d port %d" % one for one in missing()))
     here, own = located(wanted)
     with Route() as route:
-        for host in set(wanted) - set(own):
+        for (host, port), index in here.items():
+            if host not in wanted:
+                continue
             with namespace_of(host) as namespace:
-                route.move_link(here[host], namespace.fileno(), NAME)
+                route.move_link(index, namespace.fileno(), NAMES[port - 1])
     for host in wanted:
         with inside(host):
             if host in own:
@@ -153,7 +174,9 @@ def _bring_up(host):
     with Route() as route:
         route.add_address(index, reach.address(4, host), 24)
         route.add_address(index, reach.address(6, host), 64)
-        route.set_link(index, up=True)
+        for _, name in socket.if_nameindex():
+            if name in NAMES:
+                route.set_link(socket.if_nametoindex(name), up=True)
 
 
 def _running(sock):

@@ -77,12 +77,18 @@ class Lab:
             with Rdma() as rdma:
                 rdma.set_exclusive()
 
+    def fabric_parameters(self):
+        """What the fabric's module is given."""
+        shape = self.config["shape"]
+        return "hcas=%d" % self.hcas + \
+            (" shape=" + ",".join(shape) if shape else "")
+
     def load_fabric(self):
         """The fabric and its HCAs."""
         step = "fabric"
         try:
             kernel.insert_module(MODULES + "/ib_fabric.ko",
-                                 "hcas=%d" % self.hcas)
+                                 self.fabric_parameters())
         except OSError as err:
             raise StepError(step, "ib_fabric.ko: " + os.strerror(err.errno)) \
                 from None
@@ -129,17 +135,17 @@ class Lab:
         """Wait until OpenSM has made every port ACTIVE."""
         def idle():
             return [hca for hca in range(self.hcas)
-                    if not self.port_is_active(hca)]
+                    if not self.is_active(hca)]
 
         kernel.wait_for(lambda: not idle(), self.seconds, "ports ACTIVE",
                         lambda: "fab%d is not" % idle()[0])
 
-    def port_is_active(self, hca):
-        """Whether OpenSM has made an HCA's port ACTIVE."""
+    def is_active(self, hca):
+        """Whether OpenSM has made an HCA's ports ACTIVE."""
         if self.exclusive and 0 < hca <= self.hosts:
             return hosts.port_is_active(hca)
-        return "ACTIVE" in kernel.read(
-            "/sys/class/infiniband/fab%d/ports/1/state" % hca)
+        return all("ACTIVE" in kernel.read(where) for where in glob.glob(
+            "/sys/class/infiniband/fab%d/ports/*/state" % hca))
 
     def load_driver(self, which=None, parameters=()):
         """Load the driver and give each host its interface."""
@@ -160,7 +166,7 @@ class Lab:
         self.adopt(own, set(range(self.hcas)) - set(own))
 
     def adopt(self, wanted, aside=()):
-        """Give hosts the interfaces the driver made in the first namespace."""
+        """Give hosts the interfaces the driver made for them."""
         with hosts.inside(0):
             hosts.adopt(wanted, self.seconds, aside)
 
