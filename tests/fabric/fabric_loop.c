@@ -3,7 +3,8 @@
  * How many datagrams a second do bare verbs carry from one HCA to another?
  *
  * The floor under every figure of a driver: nothing but post, poll and copy.
- * Every message carries its number and a pattern, which the receiver checks.
+ * Every message carries its number, twice, which the receiver checks; it tells
+ * what came twice, and what came after a later one.
  *
  *	echo "fab1 fab2 bytes=2048 messages=100000 both=1" \
  *		> /sys/kernel/debug/fabric_loop
@@ -31,6 +32,9 @@
 /* Receives are reposted later than sends complete: leave them room. */
 #define LOOP_WINDOW	256
 #define LOOP_MIN_BYTES	16
+/* Every byte but the numbers; the one at LOOP_PROBE is checked */
+#define LOOP_FILL	0x5a
+#define LOOP_PROBE	8
 #define LOOP_MAX_BYTES	4096
 #define LOOP_MAX_MSGS	10000000
 #define LOOP_PORT	1
@@ -65,10 +69,16 @@ struct loop_slot {
  * @bytes: length of a message
  * @quota: messages this end sends in all
  * @expected: messages this end is to receive
- * @lock: @posted, as sends are posted by the run and by completions
+ * @lock: @posted, as sends are posted by the run and by completions; messages
+ *	are posted under it, in the order of their numbers
  * @posted: messages posted
  * @sent: sends completed
- * @received: messages received; written by the receive CQ alone
+ * @seen: numbers received, a bit each, up to @expected
+ * @next: one more than the highest of them
+ * @received: messages received; like all from @seen on, written by the receive
+ *	CQ alone
+ * @duplicates: those that had been received before
+ * @late: those with a number lower than one before
  * @corrupt: those that were not what was sent
  * @stopping: post no more
  * @outstanding: work requests the HCA has
@@ -90,7 +100,11 @@ struct loop_end {
 	spinlock_t lock; /* posted */
 	u64 posted;
 	u64 sent;
+	unsigned long *seen;
+	u64 next;
 	u64 received;
+	u64 duplicates;
+	u64 late;
 	u64 corrupt;
 	bool stopping;
 	atomic_t outstanding;
@@ -103,12 +117,16 @@ struct loop_end {
  * struct loop_result - what a run found
  * @messages: sent, both directions
  * @received: arrived
+ * @duplicates: arrived once more
+ * @late: arrived after one that was sent later
  * @corrupt: arrived, but not as sent
  * @ns: time from the first post to the last arrival
  */
 struct loop_result {
 	u64 messages;
 	u64 received;
+	u64 duplicates;
+	u64 late;
 	u64 corrupt;
 	u64 ns;
 };
@@ -198,7 +216,7 @@ static void loop_slots_free(struct loop_end *end, struct loop_slot *slots,
 static int loop_slot_init(struct loop_end *end, struct loop_slot *slot,
 			  size_t size, enum dma_data_direction dir)
 {
-	void *buf = kzalloc(size, GFP_KERNEL);
+	void *buf = kmalloc(size, GFP_KERNEL);
 	u64 addr;
 
 	if (!buf)
@@ -209,6 +227,7 @@ static int loop_slot_init(struct loop_end *end, struct loop_slot *slot,
 		return -EIO;
 	}
 
+	memset(buf, LOOP_FILL, size);
 	slot->end = end;
 	slot->buf = buf;
 	slot->sge.addr = addr;
@@ -298,6 +317,7 @@ static void loop_end_close(struct loop_end *end)
 				LOOP_GRH + end->bytes, DMA_FROM_DEVICE);
 		ib_dealloc_pd(end->pd);
 	}
+	kvfree(end->seen);
 }
 
 static int loop_end_open(struct loop_end *end, const char *name)
@@ -307,6 +327,11 @@ static int loop_end_open(struct loop_end *end, const char *name)
 	end->dev = loop_device_find(name);
 	if (!end->dev)
 		return -ENODEV;
+
+	end->seen = kvcalloc(BITS_TO_LONGS(end->expected + 1),
+			     sizeof(*end->seen), GFP_KERNEL);
+	if (!end->seen)
+		return -ENOMEM;
 
 	spin_lock_init(&end->lock);
 	end->pd = ib_alloc_pd(end->dev, 0);
@@ -353,8 +378,28 @@ static bool loop_message_valid(const struct loop_end *end, const void *msg)
 {
 	const __le64 *first = msg;
 	const __le64 *last = msg + end->bytes - sizeof(*last);
+	const u8 *probe = msg + LOOP_PROBE;
 
-	return *first == *last;
+	return *first == *last && le64_to_cpu(*first) < end->expected &&
+	       (end->bytes < 2 * LOOP_MIN_BYTES || *probe == LOOP_FILL);
+}
+
+static void loop_message_note(struct loop_end *end, const __le64 *msg)
+{
+	u64 number = le64_to_cpu(*msg);
+
+	if (__test_and_set_bit(number, end->seen))
+		WRITE_ONCE(end->duplicates, end->duplicates + 1);
+	else if (number < end->next)
+		end->late++;
+	else
+		end->next = number + 1;
+}
+
+/* Messages that arrived, however often. */
+static u64 loop_arrived(const struct loop_end *end)
+{
+	return READ_ONCE(end->received) - READ_ONCE(end->duplicates);
 }
 
 static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc);
@@ -386,8 +431,10 @@ static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		if (wc->byte_len != LOOP_GRH + end->bytes ||
 		    !loop_message_valid(end, slot->buf + LOOP_GRH))
 			end->corrupt++;
+		else
+			loop_message_note(end, slot->buf + LOOP_GRH);
 		WRITE_ONCE(end->received, end->received + 1);
-		if (end->received == end->expected)
+		if (loop_arrived(end) == end->expected)
 			wake_up(end->wait);
 		if (!READ_ONCE(end->stopping))
 			loop_recv_post(slot);
@@ -409,20 +456,7 @@ static int loop_recv_fill(struct loop_end *end)
 
 static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc);
 
-static bool loop_send_claim(struct loop_end *end, u64 *number)
-{
-	bool more;
-
-	spin_lock_bh(&end->lock);
-	more = !end->stopping && end->posted < end->quota;
-	if (more)
-		*number = end->posted++;
-	spin_unlock_bh(&end->lock);
-
-	return more;
-}
-
-static void loop_send_post(struct loop_slot *slot)
+static int __loop_send_post(struct loop_slot *slot)
 {
 	struct loop_end *end = slot->end;
 	struct ib_ud_wr wr = {
@@ -439,16 +473,27 @@ static void loop_send_post(struct loop_slot *slot)
 	};
 	__le64 *first = slot->buf;
 	__le64 *last = slot->buf + end->bytes - sizeof(*last);
-	u64 number;
 
-	if (!loop_send_claim(end, &number))
-		return;
+	lockdep_assert_held(&end->lock);
 
-	*first = cpu_to_le64(number);
-	*last = cpu_to_le64(number);
+	*first = cpu_to_le64(end->posted);
+	*last = *first;
+	end->posted++;
 	slot->cqe.done = loop_send_done;
 	atomic_inc(&end->outstanding);
-	if (ib_post_send(end->qp, &wr.wr, NULL))
+	return ib_post_send(end->qp, &wr.wr, NULL);
+}
+
+static void loop_send_post(struct loop_slot *slot)
+{
+	struct loop_end *end = slot->end;
+	int err = 0;
+
+	spin_lock_bh(&end->lock);
+	if (!end->stopping && end->posted < end->quota)
+		err = __loop_send_post(slot);
+	spin_unlock_bh(&end->lock);
+	if (err)
 		loop_returned(end);
 }
 
@@ -505,8 +550,7 @@ static void loop_drain(struct loop_end *end)
 
 static bool loop_all_arrived(const struct loop_end *a, const struct loop_end *b)
 {
-	return READ_ONCE(a->received) + READ_ONCE(b->received) >=
-	       a->quota + b->quota;
+	return loop_arrived(a) + loop_arrived(b) >= a->quota + b->quota;
 }
 
 /* Until everything has arrived, or nothing has for a while. */
@@ -551,6 +595,8 @@ static int loop_measure(struct loop_end *a, struct loop_end *b)
 			.ns = ktime_to_ns(ktime_sub(ktime_get(), start)),
 			.messages = a->quota + b->quota,
 			.received = a->received + b->received,
+			.duplicates = a->duplicates + b->duplicates,
+			.late = a->late + b->late,
 			.corrupt = a->corrupt + b->corrupt,
 		};
 	}
@@ -605,8 +651,11 @@ static int loop_show(struct seq_file *m, void *unused)
 	mutex_unlock(&loop_mutex);
 
 	seq_printf(m, "messages %llu\nreceived %llu\nlost %llu\ncorrupt %llu\n",
-		   last.messages, last.received, last.messages - last.received,
+		   last.messages, last.received,
+		   last.messages - last.received + last.duplicates,
 		   last.corrupt);
+	seq_printf(m, "duplicates %llu\nlate %llu\n", last.duplicates,
+		   last.late);
 	seq_printf(m, "ns %llu\nmessages_per_second %llu\n", last.ns,
 		   last.ns ? div64_u64(last.received * NSEC_PER_SEC, last.ns) :
 			     0);
