@@ -6,6 +6,7 @@ is reached by its debugfs files. Nothing sleeps to win a race: wait_until()
 polls a condition and fails with what it waited for.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -178,6 +179,75 @@ def table(host, name):
     """A port's P_Key or GUID table: value by index."""
     lines = (port_dir(host) / name).read_text().splitlines()
     return {int(a): int(b, 16) for a, b in (line.split() for line in lines)}
+
+
+# --- Faults -----------------------------------------------------------------
+
+class Fault:
+    """A fault that is set, and what it did so far."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def _sum(self, name):
+        text = self.path.read_text()
+        return sum(map(int, re.findall(rf"\b{name}=(\d+)", text)))
+
+    @property
+    def seen(self):
+        """Chances it had, of all its rules."""
+        return self._sum("seen")
+
+    @property
+    def hit(self):
+        """Times it struck, of all its rules."""
+        return self._sum("hit")
+
+
+@contextlib.contextmanager
+def fault(where, name, text):
+    """Set a fault of a port ("fab1/port1"), clear it at the end.
+
+    Each line of @text is written by itself.
+    """
+    path = FABRIC / where / "faults" / name
+    try:
+        for line in text.splitlines():
+            path.write_text(line)
+        yield Fault(path)
+    finally:
+        path.write_text("off")
+
+
+def inject(host, data, **words):
+    """Send a datagram of given bytes from a host's port, as README.md says."""
+    line = " ".join([*(f"{name}={value}" for name, value in words.items()),
+                     f"data={data.hex()}"])
+    (port_dir(host) / "inject").write_text(line)
+
+
+class Ear:
+    """A queue pair of a host that only listens, and what it heard."""
+
+    path = pathlib.Path("/sys/kernel/debug/fabric_ear")
+
+    def __init__(self, host):
+        self.path.write_text(f"fab{host}")
+
+    def close(self):
+        self.path.write_text("off")
+
+    def hears(self, count):
+        """Wait until it has heard so many datagrams."""
+        wait_until(f"{count} datagrams", lambda: self.received >= count)
+        return self.received == count
+
+    def __getattr__(self, name):
+        words = dict(line.split(" ", 1) for line in
+                     self.path.read_text().splitlines())
+        if name in ("data", "grh"):
+            return bytes.fromhex(words[name]) if name in words else None
+        return int(words[name])
 
 
 # --- Hosts ------------------------------------------------------------------
