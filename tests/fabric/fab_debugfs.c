@@ -40,6 +40,7 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_LINK_DOWN] = "dropped_link_down",
 	[FAB_DROP_PORT_STATE] = "dropped_port_state",
 	[FAB_DROP_RCV_STATE] = "dropped_rcv_state",
+	[FAB_DROP_MTU] = "dropped_mtu",
 	[FAB_DROP_NO_ROUTE] = "dropped_no_route",
 	[FAB_DROP_LOOPING] = "dropped_looping",
 	[FAB_DROP_HOPS] = "dropped_hops",

@@ -64,7 +64,7 @@ static const struct fab_pma_field fab_pma_port_counters[] = {
 	{ 80, 16, 4 },
 	{ 96, 16, 5, FAB_OF_DLID | FAB_OF_LOOPING },
 	/* PortXmitDiscards, PortXmit- and PortRcvConstraintErrors */
-	{ 112, 16, 6, FAB_OF_INACTIVE },
+	{ 112, 16, 6, FAB_OF_INACTIVE | FAB_OF(DROP_MTU) },
 	{ 128, 8, 7 },
 	{ 136, 8, 8 },
 	/* LocalLinkIntegrity, ExcessiveBufferOverrun, VL15Dropped */
@@ -106,7 +106,7 @@ static const struct fab_pma_field fab_pma_rcv_error_details[] = {
 /* IBA 16.1.4.2: inactive, neighbour MTU, switch lifetime, head-of-queue */
 static const struct fab_pma_field fab_pma_xmit_discard_details[] = {
 	{ 32, 16, 0, FAB_OF_INACTIVE },
-	{ 48, 16, 1 },
+	{ 48, 16, 1, FAB_OF(DROP_MTU) },
 	{ 64, 16, 2 },
 	{ 80, 16, 3 },
 };

@@ -21,10 +21,12 @@
 
 static void fab_switch_emit(struct fab_port *out, struct fab_packet *pkt)
 {
-	if (READ_ONCE(out->state) == IB_PORT_ACTIVE)
-		fab_link_cross(out, pkt);
-	else
+	if (READ_ONCE(out->state) != IB_PORT_ACTIVE)
 		fab_count(out, FAB_DROP_PORT_STATE);
+	else if (pkt->length > READ_ONCE(out->mtu_bytes))
+		fab_count(out, FAB_DROP_MTU);
+	else
+		fab_link_cross(out, pkt);
 }
 
 static u8 fab_switch_lookup(const struct fab_switch *sw, u16 dlid)

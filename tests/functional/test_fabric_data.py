@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Datagrams of bare verbs go where the tables say, and nowhere else."""
 
+import contextlib
 import errno
 import os
+import re
 
 import pytest
 
@@ -11,6 +13,10 @@ from labkit import (all_active, counters, ib_port, lft, lid, loop,
                     wait_until)
 
 pytestmark = pytest.mark.fabric
+
+# InfiniBand's codes, IBA 14.2.5.6
+MTU_2048 = 4
+MTU_4096 = 5
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,6 +37,38 @@ def test_datagrams_arrive_whole(size):
     result = loop(1, 2, size=size, messages=500)
     assert result["received"] == 500
     assert result["corrupt"] == 0
+
+
+@contextlib.contextmanager
+def neighbor_mtu(node, port, code):
+    """A port's NeighborMTU by another's hand than OpenSM's."""
+    run("ibportstate", "-C", "fab0", node, port, "mtu", code)
+    try:
+        yield
+    finally:
+        run("ibportstate", "-C", "fab0", node, port, "mtu", MTU_4096)
+
+
+def test_an_hca_sends_nothing_longer_than_its_ports_mtu():
+    with neighbor_mtu(lid(1), 1, MTU_2048):
+        assert loop(1, 2, size=4096, messages=50)["received"] == 0
+        assert loop(1, 2, size=2048, messages=50)["received"] == 50
+    assert loop(1, 2, size=4096, messages=50)["received"] == 50
+
+
+def test_a_switch_drops_what_is_longer_than_the_next_cables_mtu():
+    switch = next(dlid for dlid, port in lft().items() if port == 0)
+    where = f"switch0/port{switch_port(2)}"
+    before = counters(where)["dropped_mtu"]
+    with neighbor_mtu(switch, switch_port(2), MTU_2048):
+        assert loop(1, 2, size=4096, messages=50)["received"] == 0
+        assert loop(1, 2, size=2048, messages=50)["received"] == 50
+        assert loop(1, 3, size=4096, messages=50)["received"] == 50
+    assert counters(where)["dropped_mtu"] == before + 50
+    out = run("perfquery", "-C", "fab0", "--xmtdisc", switch,
+              switch_port(2)).stdout
+    found = re.search(r"^PortNeighborMTUDiscards:\.+(\d+)$", out, re.M)
+    assert int(found.group(1)) == before + 50
 
 
 def test_both_directions_at_once():
