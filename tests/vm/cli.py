@@ -107,11 +107,6 @@ def split_command(words):
     return words[:at], words[at + 1:]
 
 
-def refuse_later(options):
-    """What the command line knows and this version does not do yet."""
-    kernels.KERNELS[options.kernel].refuse()
-
-
 def check_hosts(options):
     """Refuse a shape for an HCA that will not be there."""
     last = options.hosts + int(options.sm) - 1
@@ -144,7 +139,6 @@ def parse(words):
     words, command = split_command(words)
     options = parser().parse_args(words)
     if options.action != "kernels":
-        refuse_later(options)
         check_hosts(options)
         complete(options, command)
     return options

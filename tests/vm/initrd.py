@@ -5,7 +5,6 @@ User Mode Linux starts it from the host's file system. QEMU's kernels get an
 initramfs with it and the modules that reach the host's file system.
 """
 
-import glob
 import os
 import stat
 import subprocess
@@ -15,10 +14,8 @@ from .errors import LabError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# in the order in which they can be inserted
-MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev",
-           "virtio_pci_legacy_dev", "virtio_pci", "virtio_console", "netfs",
-           "fscache", "9pnet", "9pnet_virtio", "9p", "overlay"]
+# what the host's file system comes by; some are built into some kernels
+MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"]
 
 
 def init_program():
@@ -48,25 +45,16 @@ def initramfs(kernel):
     return os.path.join(cache.entry("initrd", name, make), "initrd")
 
 
-def module_path(kernel, name):
-    """Where module @name of @kernel is, or None."""
-    pattern = os.path.join(kernel.modules, "kernel", "**", name + ".ko")
-    found = glob.glob(pattern, recursive=True)
-    return found[0] if found else None
-
-
 def pack(file, init, kernel):
     """Write the archive."""
     archive = Archive(file)
     archive.add_file("init", init, 0o755)
     archive.add("modules", stat.S_IFDIR | 0o755)
     archive.add("tmp", stat.S_IFDIR | 0o755)
-    for number, name in enumerate(MODULES):
-        path = module_path(kernel, name)
-        # some are built into some kernels
-        if path:
-            archive.add_file("modules/%02d-%s.ko" % (number, name), path,
-                             0o644)
+    for number, path in enumerate(kernel.with_dependencies(MODULES)):
+        # they are inserted in the order of their names
+        archive.add_file("modules/%02d-%s" % (number, os.path.basename(path)),
+                         path, 0o644)
     archive.add("TRAILER!!!", 0)
 
 

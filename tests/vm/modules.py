@@ -58,20 +58,22 @@ PARTS = {part.name: part for part in (
 )}
 
 
-def build(part, kernel, checkout, log, extra=()):
+def build(part, kernel, checkout, log, extra=(), compiler=None):
     """The folder with @part's modules for @kernel; @log gets make's output.
 
-    @extra are further arguments for make, such as W=1.
+    @extra are further arguments for make, such as W=1; @compiler is one of
+    roots.COMPILERS instead of the kernel's own.
     """
     files = part.files(checkout)
     name = "%s-%s" % (part.name, cache.digest(
-        cache.digest_files(checkout, files), kernel.folder, *extra))
+        cache.digest_files(checkout, files), kernel.folder, *extra,
+        *filter(None, [compiler])))
     # dpkg's tilde and colon confuse make in a path
     kind = os.path.join("modules", cache.digest(kernel.folder))
 
     def make(folder):
         _copy(checkout, files, folder)
-        _make(part, kernel, folder, log, extra)
+        _make(part, kernel.make(compiler), folder, log, extra)
 
     fresh = not os.path.isdir(cache.path(kind, name))
     if fresh:
@@ -89,10 +91,10 @@ def _copy(checkout, files, folder):
         shutil.copyfile(os.path.join(checkout, name), to)
 
 
-def _make(part, kernel, folder, log, extra):
+def _make(part, command, folder, log, extra):
     where = os.path.join(folder, part.folder)
-    argv = [*kernel.make, "M=" + where, "-j%d" % os.cpu_count(),
-            # the headers package has no vmlinux to take type data from
+    argv = [*command, "M=" + where, "-j%d" % os.cpu_count(),
+            # headers have no vmlinux to take type data from, or no tool
             "CONFIG_DEBUG_INFO_BTF_MODULES=", *extra, "modules"]
     with open(log, "w", encoding="utf-8") as out, \
             host.build_environment(folder) as env:

@@ -21,11 +21,11 @@ from . import cache, channel, host, machines, modules, reports, variant
 from .errors import (EXIT_REPORT, EXIT_SETUP, EXIT_TIMEOUT, Interrupted,
                      LabError)
 from .guest import agent, tool  # noqa: F401 pylint: disable=unused-import
+from .kernel import CORE_MODULES
 from .kernels import KERNELS
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
-CORE_MODULES = ["ib_umad", "ib_cm", "ib_uverbs"]
 
 # how long a guest may be silent in its start, above what its waits may take,
 # and after COMMAND was killed
@@ -102,7 +102,6 @@ class Session:
     def prepare(self):
         """Everything that can be had without a machine."""
         recipe = KERNELS[self.options.kernel]
-        recipe.refuse()
         if " " in CHECKOUT or " " in cache.root():
             raise LabError("paths", "neither the checkout's path nor the "
                            "cache's may contain blanks")
@@ -145,7 +144,7 @@ class Session:
         """What the guest's agent needs to know."""
         options = self.options
         machine = machines.MACHINES[self.kernel.machine]
-        slow_build = self.kernel.config("PROVE_LOCKING")
+        slow_build = self.kernel.config("KASAN")
         patience = machine.patience * (4 if slow_build else 1)
         return {
             "checkout": CHECKOUT, "out": self.out, "cache": cache.root(),
