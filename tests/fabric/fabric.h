@@ -314,7 +314,7 @@ struct fab_node {
 	unsigned int index;
 	struct fab_shape shape;
 	unsigned int num_ports;
-	char name[16];
+	char name[20];
 	char desc[IB_DEVICE_NODE_DESC_MAX];
 	__be64 guid;
 	struct fab_port *ports;
