@@ -73,16 +73,30 @@ def test_a_lane_with_nothing_chosen_does_not_start(check):
 
 
 def test_every_kernel_and_driver_has_a_lane(check):
-    names = {lane.name for lane in check.LANES}
-    for kernel in ("uml", "debug", "6.1"):
+    names = {lane.name for lane in check.choose([], full=True)}
+    # stock is 6.1 or 6.12
+    for kernel in set(check.kernels.KERNELS) - {"stock"}:
         assert f"build/{kernel}" in names
         for driver in ("none", "stock", "ours"):
             assert f"{kernel}/{driver}" in names
 
 
 def test_each_lane_chooses_tests(check):
-    for lane in check.LANES:
+    for lane in check.choose([], full=True):
         assert lane.expected(""), lane.name
+
+
+def test_a_named_lane_runs_alone_and_the_everyday_ones_unnamed(check):
+    lane, = check.choose(["build/7.3/clang-19"], full=False)
+    assert lane.name == "build/7.3/clang-19"
+    everyday = check.choose([], full=False)
+    assert everyday == check.LANES and lane not in everyday
+    assert set(everyday) < set(check.choose([], full=True))
+
+
+def test_no_two_lanes_have_one_name(check):
+    names = [lane.name for lane in check.choose([], full=True)]
+    assert len(set(names)) == len(names)
 
 
 def test_a_variant_is_a_lane_of_its_own(check):

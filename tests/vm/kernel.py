@@ -59,13 +59,13 @@ class Kernel:
     def make(self, compiler=None):
         """The start of a make command for external modules.
 
-        @compiler is one of roots.COMPILERS, or None for the kernel's own.
+        With @compiler, of compilers.COMPILERS, or by default the kernel's own.
         """
         arch = ["ARCH=um"] if self.machine == "uml" else []
         argv = ["make", *arch, "-C", self.path("build")]
         if compiler:
-            return roots.inside(roots.COMPILERS[compiler],
-                                [*argv, "CC=" + compiler])
+            return roots.inside(compiler.release, [
+                *argv, "CC=" + compiler.name, *compiler.config])
         if self.tools != debs.codename():
             return roots.inside(self.tools, argv)
         return argv

@@ -58,22 +58,23 @@ PARTS = {part.name: part for part in (
 )}
 
 
-def build(part, kernel, checkout, log, extra=(), compiler=None):
+def build(part, kernel, checkout, log, strict=False, compiler=None):
     """The folder with @part's modules for @kernel; @log gets make's output.
 
-    @extra are further arguments for make, such as W=1; @compiler is one of
-    roots.COMPILERS instead of the kernel's own.
+    @strict: with all warnings there are, and as errors. @compiler, of
+    compilers.COMPILERS, instead of the kernel's own.
     """
     files = part.files(checkout)
+    more = strictness(compiler) if strict else []
     name = "%s-%s" % (part.name, cache.digest(
-        cache.digest_files(checkout, files), kernel.folder, *extra,
-        *filter(None, [compiler])))
+        cache.digest_files(checkout, files), kernel.folder, *more,
+        *([compiler.name, *compiler.config] if compiler else [])))
     # dpkg's tilde and colon confuse make in a path
     kind = os.path.join("modules", cache.digest(kernel.folder))
 
     def make(folder):
         _copy(checkout, files, folder)
-        _make(part, kernel.make(compiler), folder, log, extra)
+        _make(part, [*kernel.make(compiler), *more], folder, log)
 
     fresh = not os.path.isdir(cache.path(kind, name))
     if fresh:
@@ -84,6 +85,12 @@ def build(part, kernel, checkout, log, extra=(), compiler=None):
     return os.path.join(where, part.folder)
 
 
+def strictness(compiler):
+    """What make is told to have all warnings as errors."""
+    flags = ["-Werror", *(compiler.flags if compiler else [])]
+    return ["W=1", "KCFLAGS=" + " ".join(flags)]
+
+
 def _copy(checkout, files, folder):
     for name in files:
         to = os.path.join(folder, name)
@@ -91,11 +98,11 @@ def _copy(checkout, files, folder):
         shutil.copyfile(os.path.join(checkout, name), to)
 
 
-def _make(part, command, folder, log, extra):
+def _make(part, command, folder, log):
     where = os.path.join(folder, part.folder)
     argv = [*command, "M=" + where, "-j%d" % os.cpu_count(),
             # headers have no vmlinux to take type data from, or no tool
-            "CONFIG_DEBUG_INFO_BTF_MODULES=", *extra, "modules"]
+            "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]
     with open(log, "w", encoding="utf-8") as out, \
             host.build_environment(folder) as env:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out,

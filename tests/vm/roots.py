@@ -10,14 +10,13 @@ there the cache at its usual path, and nothing else of this machine.
 import os
 
 from . import cache, debs, host
+from .compilers import COMPILERS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INSIDE = os.path.join(HERE, "inroot.sh")
 
-# gcc is each release's own
-PACKAGES = ["gcc", "libelf-dev", "kmod", "make"]
-# {compiler: the release it is taken from}, for any kernel
-COMPILERS = {"clang-19": "trixie"}
+# gcc is each release's own; W=1 has perl read the comments
+PACKAGES = ["gcc", "kmod", "libelf-dev", "make", "perl"]
 # what nobody reads there
 LEFT_OUT = ["/usr/share/%s/*" % name for name in
             ("doc", "info", "locale", "man")]
@@ -31,8 +30,8 @@ def inside(release, argv):
 
 def ensure(release):
     """The root file system of @release, made when it is not there."""
-    packages = PACKAGES + [compiler for compiler, home in COMPILERS.items()
-                           if home == release]
+    packages = PACKAGES + [compiler.name for compiler in COMPILERS.values()
+                           if compiler.release == release]
     name = "%s-%s" % (release, cache.digest(*packages, *LEFT_OUT))
     where = cache.entry("roots", name,
                         lambda folder: _make(folder, release, packages))

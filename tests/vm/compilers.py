@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which compilers besides a kernel's own build modules for it?
+
+Such a build is there to have the sources read by another compiler; what comes
+out is not loaded.
+"""
+
+
+class Compiler:
+    """A compiler, and what it needs of a kernel configured for another."""
+
+    def __init__(self, name, release, config, flags):
+        self.name = name
+        # the Debian release it is taken from
+        self.release = release
+        # settings of the kernel's configuration that make is to see
+        self.config = config
+        # what its warnings about the kernel's own headers are turned off by
+        self.flags = flags
+
+
+CLANG = Compiler("clang-19", "trixie", [
+    "CONFIG_CC_IS_GCC=", "CONFIG_GCC_VERSION=0",
+    "CONFIG_CC_IS_CLANG=y", "CONFIG_CLANG_VERSION=190107",
+    # flags that only gcc has, chosen by the configuration
+    "CONFIG_CC_IMPLICIT_FALLTHROUGH=-Wimplicit-fallthrough",
+    "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=",
+    "CONFIG_FTRACE_MCOUNT_USE_CC=",
+    "CONFIG_UBSAN_BOUNDS_STRICT=", "CONFIG_UBSAN_ARRAY_BOUNDS=y",
+    # off by default with clang, whose frames it makes too large
+    "CONFIG_KASAN_STACK=",
+], [
+    # x86 of 6.12 and later: per-CPU variables, when configured for gcc
+    "-Wno-duplicate-decl-specifier",
+    # User Mode Linux: its ports begin at address 0
+    "-Wno-null-pointer-arithmetic",
+])
+
+COMPILERS = {CLANG.name: CLANG}
