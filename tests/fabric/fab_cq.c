@@ -7,7 +7,8 @@
  * tasklet, on the vector's processor, calls the handler. So a handler runs in
  * softirq and never inside a verb.
  *
- * Order of this file: vectors, pushing, polling and arming, moderation, life.
+ * Order of this file: vectors, pushing, holding back, polling and arming,
+ * moderation, life.
  */
 #include <linux/cpumask.h>
 #include <linux/log2.h>
@@ -15,6 +16,7 @@
 #include <linux/vmalloc.h>
 #include <linux/wait_bit.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- Vectors ------------------------------------------------------------- */
@@ -169,13 +171,13 @@ int fab_vector_cpu(unsigned int vector)
 /* --- Pushing ------------------------------------------------------------- */
 
 static bool fab_cq_wants_event(const struct fab_cq *cq,
-			       const struct fab_cqe *cqe, bool solicited)
+			       const struct fab_cqe *cqe)
 {
 	if (cq->armed & IB_CQ_NEXT_COMP)
 		return true;
 
 	return (cq->armed & IB_CQ_SOLICITED) &&
-	       (solicited || cqe->wc.status != IB_WC_SUCCESS);
+	       (cqe->solicited || cqe->wc.status != IB_WC_SUCCESS);
 }
 
 /* True when the handler is to be called now, false when it waits. */
@@ -197,17 +199,69 @@ static bool fab_cq_moderate(struct fab_cq *cq)
 	return true;
 }
 
+/*
+ * Let those be seen that are due. Returns true when the handler is to be
+ * called.
+ */
+static bool fab_cq_show_due(struct fab_cq *cq, ktime_t now)
+{
+	bool raise = false;
+
+	lockdep_assert_held(&cq->lock);
+
+	while (cq->shown != cq->head) {
+		struct fab_cqe *cqe = &cq->ring[cq->shown & cq->mask];
+
+		if (cqe->due > now) {
+			if (cqe->due != KTIME_MAX)
+				hrtimer_start(&cq->hold_timer, cqe->due,
+					      HRTIMER_MODE_ABS_SOFT);
+			break;
+		}
+		cq->shown++;
+		if (fab_cq_wants_event(cq, cqe))
+			raise |= fab_cq_moderate(cq);
+	}
+
+	return raise;
+}
+
+/* Show the newest completion, or hold it back when a fault says so. */
+static bool fab_cq_show_newest(struct fab_cq *cq)
+{
+	struct fab_cqe *cqe = &cq->ring[(cq->head - 1) & cq->mask];
+
+	lockdep_assert_held(&cq->lock);
+
+	if (fab_hca_has_faults()) {
+		cqe->due = __fab_completion_due(cqe);
+		/* One that is held back has seen to it that this one is shown. */
+		return cq->head - cq->shown > 1 ?
+		       false : fab_cq_show_due(cq, ktime_get());
+	}
+
+	cq->shown = cq->head;
+	return fab_cq_wants_event(cq, cqe) && fab_cq_moderate(cq);
+}
+
+static bool fab_cq_has_room(const struct fab_cq *cq, const struct fab_cqe *cqe)
+{
+	if (cq->overflowed || cq->head - cq->tail >= cq->size)
+		return false;
+
+	return !fab_hca_has_faults() || !__fab_completion_overflows(cqe);
+}
+
 /**
  * fab_cq_push - add a completion
  * @cq: the queue
  * @cqe: the completion
- * @solicited: it answers a request for a solicited event
  *
  * Context: softirq.
  * Return: false when the queue is full. The queue is then in error for good
  * and its owner was told (IBA 11.6.3.1).
  */
-bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
+bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe)
 {
 	unsigned long flags;
 	bool raise = false;
@@ -216,12 +270,11 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
 
 	flags = fab_softirqs_off();
 	spin_lock(&cq->lock);
-	room = !cq->overflowed && cq->head - cq->tail < cq->size;
+	room = fab_cq_has_room(cq, cqe);
 	if (room) {
 		cq->ring[cq->head & cq->mask] = *cqe;
 		cq->head++;
-		if (fab_cq_wants_event(cq, cqe, solicited))
-			raise = fab_cq_moderate(cq);
+		raise = fab_cq_show_newest(cq);
 	} else {
 		first = !cq->overflowed;
 		cq->overflowed = true;
@@ -246,20 +299,70 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited)
 void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp)
 {
 	unsigned long flags;
-	u32 from, to;
+	u32 from, to, shown;
+	bool raise;
 
 	flags = fab_softirqs_off();
 	spin_lock(&cq->lock);
+	shown = cq->tail;
 	for (from = cq->tail, to = cq->tail; from != cq->head; from++) {
 		if (cq->ring[from & cq->mask].qp == qp)
 			continue;
 		if (from != to)
 			cq->ring[to & cq->mask] = cq->ring[from & cq->mask];
 		to++;
+		/* Positions are compared as distances: they may wrap. */
+		if (from - cq->tail < cq->shown - cq->tail)
+			shown = to;
 	}
 	cq->head = to;
+	cq->shown = shown;
+	/* The one that held the others up may be gone. */
+	raise = cq->shown != cq->head && fab_cq_show_due(cq, ktime_get());
 	spin_unlock(&cq->lock);
 	fab_softirqs_on(flags);
+
+	if (raise)
+		fab_cq_raise(cq, FAB_CQ_EVENT);
+}
+
+/* --- Holding back -------------------------------------------------------- */
+
+static void fab_cq_release(struct fab_cq *cq, ktime_t now)
+{
+	unsigned long flags;
+	bool raise;
+
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
+	raise = fab_cq_show_due(cq, now);
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
+
+	if (raise)
+		fab_cq_raise(cq, FAB_CQ_EVENT);
+}
+
+static enum hrtimer_restart fab_cq_hold_timeout(struct hrtimer *timer)
+{
+	fab_cq_release(container_of(timer, struct fab_cq, hold_timer),
+		       ktime_get());
+	return HRTIMER_NORESTART;
+}
+
+/**
+ * fab_cqs_release - let everything be seen that is held back
+ * @hca: the HCA, no queue of which holds anything back from now on
+ *
+ * Context: RCU read section.
+ */
+void fab_cqs_release(struct fab_hca *hca)
+{
+	struct fab_cq *cq;
+	unsigned long id;
+
+	xa_for_each(&hca->cqs, id, cq)
+		fab_cq_release(cq, KTIME_MAX);
 }
 
 /* --- Polling and arming -------------------------------------------------- */
@@ -280,7 +383,7 @@ int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc)
 
 	flags = fab_softirqs_off();
 	spin_lock(&cq->lock);
-	for (n = 0; n < num && cq->tail != cq->head; n++) {
+	for (n = 0; n < num && cq->tail != cq->shown; n++) {
 		const struct fab_cqe *cqe = &cq->ring[cq->tail & cq->mask];
 
 		wc[n] = cqe->wc;
@@ -297,14 +400,19 @@ int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 {
 	struct fab_cq *cq = to_fab_cq(ibcq);
 	unsigned long irq;
-	int missed;
+	int err, missed;
+
+	err = fab_verb_fault(to_fab_hca(ibcq->device), FAB_VERB_REQ_NOTIFY_CQ);
+	if (err)
+		return err;
 
 	irq = fab_softirqs_off();
 	spin_lock(&cq->lock);
 	/* Armed for any completion stays so, IBA 11.4.2.2. */
 	if (cq->armed != IB_CQ_NEXT_COMP)
 		cq->armed = flags & IB_CQ_SOLICITED_MASK;
-	missed = (flags & IB_CQ_REPORT_MISSED_EVENTS) && cq->head != cq->tail;
+	missed = (flags & IB_CQ_REPORT_MISSED_EVENTS) &&
+		 cq->shown != cq->tail;
 	spin_unlock(&cq->lock);
 	fab_softirqs_on(irq);
 
@@ -339,12 +447,17 @@ static enum hrtimer_restart fab_cq_timeout(struct hrtimer *timer)
  * @count: completions after which an event is raised at once
  * @usecs: longest time an event waits; 0 switches moderation off
  *
- * Return: 0.
+ * Return: 0, or what a fault says.
  */
 int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
 {
 	struct fab_cq *cq = to_fab_cq(ibcq);
 	unsigned long flags;
+	int err;
+
+	err = fab_verb_refused(to_fab_hca(ibcq->device), FAB_VERB_MODIFY_CQ);
+	if (err)
+		return err;
 
 	flags = fab_softirqs_off();
 	spin_lock(&cq->lock);
@@ -366,6 +479,9 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	struct fab_cq *cq = to_fab_cq(ibcq);
 	int err;
 
+	err = fab_verb_refused(hca, FAB_VERB_CREATE_CQ);
+	if (err)
+		return err;
 	if (attr->flags || !attr->cqe || attr->cqe > FAB_MAX_CQE ||
 	    attr->comp_vector >= hca->node->shape.vectors)
 		return -EINVAL;
@@ -388,6 +504,8 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	cq->vector = attr->comp_vector;
 	hrtimer_setup(&cq->timer, fab_cq_timeout, CLOCK_MONOTONIC,
 		      HRTIMER_MODE_REL_SOFT);
+	hrtimer_setup(&cq->hold_timer, fab_cq_hold_timeout, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_ABS_SOFT);
 	ibcq->cqe = attr->cqe;
 	return 0;
 }
@@ -402,6 +520,7 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
 	/* Every queue pair is gone: nothing pushes any more. */
 	set_bit(FAB_CQ_DEAD, &cq->flags);
 	hrtimer_cancel(&cq->timer);
+	hrtimer_cancel(&cq->hold_timer);
 	wait_var_event(&cq->active, !atomic_read(&cq->active));
 	vfree(cq->ring);
 	return 0;

@@ -18,6 +18,7 @@
  * tree.
  */
 #include "fab_debugfs.h"
+#include "fab_hcafault.h"
 #include "fab_wirefault.h"
 
 static struct dentry *fab_root;
@@ -54,6 +55,7 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_NO_RECV_WQE] = "dropped_no_recv_wqe",
 	[FAB_DROP_TOO_LONG] = "dropped_too_long",
 	[FAB_DROP_RECV_LKEY] = "dropped_recv_lkey",
+	[FAB_DROP_RECV_ERROR] = "dropped_recv_error",
 	[FAB_DROP_CQ_OVERFLOW] = "dropped_cq_overflow",
 	[FAB_DROP_VL15] = "dropped_vl15",
 	[FAB_DROP_BAD_SMP] = "dropped_bad_smp",
@@ -309,9 +311,10 @@ FAB_FILE(qps, NULL);
 
 static void fab_cq_show(struct seq_file *m, const struct fab_cq *cq)
 {
-	seq_printf(m, "cq %u vector %u cpu %d size %u used %u armed %u",
+	seq_printf(m, "cq %u vector %u cpu %d size %u used %u held %u armed %u",
 		   cq->id, cq->vector, fab_vector_cpu(cq->vector), cq->size,
 		   READ_ONCE(cq->head) - READ_ONCE(cq->tail),
+		   READ_ONCE(cq->head) - READ_ONCE(cq->shown),
 		   READ_ONCE(cq->armed));
 	seq_printf(m, " frames %u usecs %u events %llu on %d overflowed %u\n",
 		   READ_ONCE(cq->mod_count), READ_ONCE(cq->mod_usecs),
@@ -384,6 +387,7 @@ void fab_debugfs_create(void)
 				    &fab_cqs_fops);
 		fab_event_debugfs(&fabric.hcas[i].events, dir);
 		fab_plug_debugfs(&fabric.hcas[i], dir);
+		fab_hca_faults_debugfs(&fabric.hcas[i], dir);
 	}
 	for (i = 0; i < fabric.num_switches; i++) {
 		dir = fab_debugfs_node(&fabric.switches[i]);

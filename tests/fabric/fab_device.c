@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <rdma/ib_cache.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- What can be asked --------------------------------------------------- */
@@ -75,6 +76,11 @@ static int fab_query_port(struct ib_device *ibdev, u32 port_num,
 {
 	struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
 	unsigned long flags;
+	int err;
+
+	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PORT);
+	if (err)
+		return err;
 
 	spin_lock_irqsave(&fabric.ctl, flags);
 	fab_query_port_info(port, attr);
@@ -121,7 +127,11 @@ static int fab_query_gid(struct ib_device *ibdev, u32 port_num, int index,
 			 union ib_gid *gid)
 {
 	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
+	int err;
 
+	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_GID);
+	if (err)
+		return err;
 	if (index >= fab_num_gids(port))
 		return -EINVAL;
 
@@ -133,7 +143,11 @@ static int fab_query_pkey(struct ib_device *ibdev, u32 port_num, u16 index,
 			  u16 *pkey)
 {
 	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
+	int err;
 
+	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PKEY);
+	if (err)
+		return err;
 	if (index >= fab_num_pkeys(port))
 		return -EINVAL;
 
@@ -221,7 +235,7 @@ static int fab_modify_port(struct ib_device *ibdev, u32 port_num, int mask,
 
 static int fab_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
-	return 0;
+	return fab_verb_refused(to_fab_hca(ibpd->device), FAB_VERB_ALLOC_PD);
 }
 
 static int fab_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
@@ -235,7 +249,11 @@ static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 	const struct rdma_ah_attr *attr = init->ah_attr;
 	const struct ib_global_route *grh = rdma_ah_read_grh(attr);
 	struct fab_ah *ah = to_fab_ah(ibah);
+	int err;
 
+	err = fab_verb_refused(to_fab_hca(ibah->device), FAB_VERB_CREATE_AH);
+	if (err)
+		return err;
 	if (attr->type != RDMA_AH_ATTR_TYPE_IB || !rdma_ah_get_dlid(attr))
 		return -EINVAL;
 
@@ -492,8 +510,14 @@ void fab_hca_unplug(struct fab_node *node)
 		return;
 
 	WRITE_ONCE(hca->listening, false);
-	/* No event is being dispatched after this. */
+	/*
+	 * No event is being dispatched after this, and no completion held back:
+	 * clients that wait for one are to go.
+	 */
 	synchronize_rcu();
+	rcu_read_lock();
+	fab_cqs_release(hca);
+	rcu_read_unlock();
 	ib_unregister_device(&hca->ibdev);
 	RCU_INIT_POINTER(node->hca, NULL);
 	fab_links_update(node);

@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- Parameters ---------------------------------------------------------- */
@@ -188,6 +189,7 @@ static void fab_node_destroy(struct fab_node *node)
 {
 	unsigned int num;
 
+	fab_hca_faults_destroy(node);
 	if (!node->ports)
 		return;
 
@@ -208,6 +210,7 @@ static void fab_node_destroy(struct fab_node *node)
 static int fab_hca_node_init(unsigned int index)
 {
 	struct fab_node *node = &fabric.hcas[index];
+	int err;
 
 	node->type = RDMA_NODE_IB_CA;
 	node->index = index;
@@ -216,7 +219,8 @@ static int fab_hca_node_init(unsigned int index)
 	snprintf(node->desc, sizeof(node->desc), "fabric HCA %u", index);
 	fab_hca_shape(&node->shape, index);
 	fabric.num_vectors = max(fabric.num_vectors, node->shape.vectors);
-	return fab_node_init(node, node->shape.ports);
+	err = fab_hca_faults_create(node);
+	return err ? err : fab_node_init(node, node->shape.ports);
 }
 
 static int fab_switch_node_init(unsigned int index)

@@ -8,6 +8,7 @@
 #include <linux/rculist.h>
 #include <linux/slab.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- Attaching ----------------------------------------------------------- */
@@ -42,7 +43,11 @@ int fab_mcast_attach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 	struct fab_qp *qp = to_fab_qp(ibqp);
 	struct fab_mcast_entry *entry;
 	bool known;
+	int err;
 
+	err = fab_qp_refused(qp, FAB_VERB_ATTACH_MCAST);
+	if (err)
+		return err;
 	if (qp->type != IB_QPT_UD || !qp->port || !fab_gid_is_mcast(gid))
 		return -EINVAL;
 
@@ -69,7 +74,11 @@ int fab_mcast_detach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 {
 	struct fab_qp *qp = to_fab_qp(ibqp);
 	struct fab_mcast_entry *entry;
+	int err;
 
+	err = fab_qp_fault(qp, FAB_VERB_DETACH_MCAST);
+	if (err)
+		return err;
 	if (!qp->port)
 		return -EINVAL;
 

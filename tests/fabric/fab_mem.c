@@ -17,6 +17,7 @@
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- Regions ------------------------------------------------------------- */
@@ -36,6 +37,9 @@ struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access)
 	u32 key;
 	int err;
 
+	err = fab_verb_refused(hca, FAB_VERB_GET_DMA_MR);
+	if (err)
+		return ERR_PTR(err);
 	mr = kzalloc_obj(*mr, GFP_KERNEL);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);

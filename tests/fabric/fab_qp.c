@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* Longest message any queue pair takes, as PortInfo's max_msg_sz says. */
@@ -133,7 +134,9 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 
 	spin_lock_irqsave(&qp->sq.lock, flags);
 	for (; wr; wr = wr->next) {
-		err = fab_send_add(qp, wr);
+		err = fab_qp_fault(qp, FAB_VERB_POST_SEND);
+		if (!err)
+			err = fab_send_add(qp, wr);
 		if (err) {
 			*bad_wr = wr;
 			break;
@@ -191,7 +194,9 @@ int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 	flags = fab_softirqs_off();
 	spin_lock(&qp->rq.lock);
 	for (; wr; wr = wr->next) {
-		err = fab_recv_add(qp, wr);
+		err = fab_qp_fault(qp, FAB_VERB_POST_RECV);
+		if (!err)
+			err = fab_recv_add(qp, wr);
 		if (err) {
 			*bad_wr = wr;
 			break;
@@ -228,7 +233,7 @@ static bool fab_sq_complete(struct fab_qp *qp, struct fab_swqe *wqe,
 	    !(wqe->flags & IB_SEND_SIGNALED))
 		return true;
 
-	return fab_cq_push(qp->send_cq, &cqe, false);
+	return fab_cq_push(qp->send_cq, &cqe);
 }
 
 static void fab_rq_flush(struct fab_qp *qp)
@@ -250,7 +255,7 @@ static void fab_rq_flush(struct fab_qp *qp)
 			.ring_next = ++qp->rq.next,
 		};
 
-		fab_cq_push(qp->recv_cq, &cqe, false);
+		fab_cq_push(qp->recv_cq, &cqe);
 	}
 	spin_unlock(&qp->rq.lock);
 	fab_softirqs_on(flags);
@@ -262,7 +267,8 @@ static void fab_sq_step(struct fab_qp *qp, enum ib_qp_state state)
 	enum ib_wc_status status = IB_WC_WR_FLUSH_ERR;
 
 	if (state == IB_QPS_RTS)
-		status = fab_ud_send(qp, wqe);
+		status = fab_completion_status(qp, true) ?:
+			 fab_ud_send(qp, wqe);
 
 	if (!fab_sq_complete(qp, wqe, status))
 		fab_qp_fail(qp, IB_QPS_ERR, true);
@@ -352,22 +358,27 @@ static void fab_qp_set_state(struct fab_qp *qp, enum ib_qp_state state)
  * Context: any, no lock of @qp held, RCU read section: a sender calls it
  * for the receiving queue pair, too. The owner is told by the tasklet of @qp,
  * which cannot run once the owner's handle is gone.
+ * Return: false when it is in no state to leave that way.
  */
-void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal)
+bool fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal)
 {
 	unsigned long flags;
+	bool moves;
 
 	spin_lock_irqsave(&qp->sq.lock, flags);
 	spin_lock(&qp->rq.lock);
-	if (qp->state == IB_QPS_RTS ||
-	    (to == IB_QPS_ERR && qp->state != IB_QPS_RESET &&
-	     qp->state != IB_QPS_ERR)) {
+	moves = qp->state == IB_QPS_RTS ||
+		(to == IB_QPS_ERR && qp->state != IB_QPS_RESET &&
+		 qp->state != IB_QPS_ERR);
+	if (moves) {
 		fab_qp_set_state(qp, to);
 		qp->fatal_event = fatal;
 		tasklet_schedule(&qp->work);
 	}
 	spin_unlock(&qp->rq.lock);
 	spin_unlock_irqrestore(&qp->sq.lock, flags);
+
+	return moves;
 }
 
 /**
@@ -495,6 +506,18 @@ static int __fab_qp_modify(struct fab_qp *qp, const struct ib_qp_attr *attr,
 	return 0;
 }
 
+/* What is left of a torn out HCA can stop a queue pair, no more. */
+static int fab_modify_refused(const struct fab_qp *qp,
+			      const struct ib_qp_attr *attr, int mask)
+{
+	if (READ_ONCE(qp->hca->dead) &&
+	    !((mask & IB_QP_STATE) && (attr->qp_state == IB_QPS_ERR ||
+				       attr->qp_state == IB_QPS_RESET)))
+		return -EIO;
+
+	return fab_qp_fault(qp, FAB_VERB_MODIFY_QP);
+}
+
 int fab_qp_modify(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		  struct ib_udata *udata)
 {
@@ -503,6 +526,9 @@ int fab_qp_modify(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 
 	if (mask & ~IB_QP_ATTR_STANDARD_BITS)
 		return -EOPNOTSUPP;
+	err = fab_modify_refused(qp, attr, mask);
+	if (err)
+		return err;
 
 	mutex_lock(&qp->mutex);
 	err = __fab_qp_modify(qp, attr, mask);
@@ -524,6 +550,10 @@ int fab_qp_query(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		 struct ib_qp_init_attr *init)
 {
 	struct fab_qp *qp = to_fab_qp(ibqp);
+	int err = fab_qp_refused(qp, FAB_VERB_QUERY_QP);
+
+	if (err)
+		return err;
 
 	mutex_lock(&qp->mutex);
 	memset(attr, 0, sizeof(*attr));
@@ -657,13 +687,17 @@ static void fab_qp_del(struct fab_qp *qp)
 int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		  struct ib_udata *udata)
 {
+	struct fab_hca *hca = to_fab_hca(ibqp->device);
 	struct fab_qp *qp;
 	int err;
 
 	if (init->qp_type != IB_QPT_SMI && init->qp_type != IB_QPT_GSI &&
 	    init->qp_type != IB_QPT_UD)
 		return -EOPNOTSUPP;
-	err = fab_qp_check_init(&to_fab_hca(ibqp->device)->node->shape, init);
+	err = fab_create_qp_refused(hca, init->qp_type);
+	if (err)
+		return err;
+	err = fab_qp_check_init(&hca->node->shape, init);
 	if (err)
 		return err;
 
@@ -671,7 +705,7 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	if (!qp)
 		return -ENOMEM;
 
-	qp->hca = to_fab_hca(ibqp->device);
+	qp->hca = hca;
 	qp->ibqp = ibqp;
 	qp->type = init->qp_type;
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;

@@ -7,6 +7,7 @@
  *
  * Order of this file: sending, checks of the receiver, delivery.
  */
+#include "fab_hcafault.h"
 #include "fabric.h"
 
 /* --- Sending ------------------------------------------------------------- */
@@ -212,18 +213,33 @@ static enum fab_counter fab_rq_complete(struct fab_qp *qp,
 {
 	struct fab_cqe cqe = {
 		.qp = qp,
+		.solicited = solicited,
 		.ring_next = ++qp->rq.next,
 	};
 
 	lockdep_assert_held(&qp->rq.lock);
 
 	wc->wr_id = wqe->wr_id;
-	wc->status = IB_WC_SUCCESS;
 	wc->opcode = IB_WC_RECV;
 	wc->qp = qp->ibqp;
 	cqe.wc = *wc;
-	return fab_cq_push(qp->recv_cq, &cqe, solicited) ? FAB_DELIVERED :
-							   FAB_DROP_CQ_OVERFLOW;
+	if (!fab_cq_push(qp->recv_cq, &cqe))
+		return FAB_DROP_CQ_OVERFLOW;
+
+	return wc->status == IB_WC_SUCCESS ? FAB_DELIVERED :
+					     FAB_DROP_RECV_ERROR;
+}
+
+/* Count a packet's end, and what it does to the queue pair it was for. */
+static void fab_rq_settle(struct fab_port *port, struct fab_qp *qp,
+			  enum fab_counter verdict)
+{
+	fab_count(port, verdict);
+	/* A completion told of the one, none can tell of the other. */
+	if (verdict == FAB_DROP_RECV_ERROR)
+		fab_qp_fail(qp, IB_QPS_ERR, false);
+	else if (verdict == FAB_DROP_CQ_OVERFLOW)
+		fab_qp_fail(qp, IB_QPS_ERR, true);
 }
 
 static enum fab_counter fab_ud_put(struct fab_port *port,
@@ -245,6 +261,10 @@ static enum fab_counter fab_ud_put(struct fab_port *port,
 		return FAB_DROP_PKEY;
 	if (pkt->qkey != qp->qkey)
 		return FAB_DROP_QKEY;
+
+	wc.status = fab_completion_status(qp, false);
+	if (wc.status != IB_WC_SUCCESS)
+		return fab_rq_complete(qp, wqe, &wc, pkt->solicited);
 
 	if (pkt->has_grh)
 		fab_copy_to(wqe->sge, 0, &pkt->grh, sizeof(pkt->grh));
@@ -280,9 +300,7 @@ static void fab_ud_deliver(struct fab_port *port, struct fab_packet *pkt,
 	spin_unlock(&qp->rq.lock);
 	fab_softirqs_on(flags);
 
-	fab_count(port, verdict);
-	if (verdict == FAB_DROP_CQ_OVERFLOW)
-		fab_qp_fail(qp, IB_QPS_ERR, true);
+	fab_rq_settle(port, qp, verdict);
 }
 
 static void fab_ud_receive_mcast(struct fab_port *port, struct fab_packet *pkt)
@@ -364,7 +382,9 @@ static enum fab_counter fab_smp_put(struct fab_port *port,
 	if (!wqe)
 		return verdict;
 
-	fab_copy_to(wqe->sge, FAB_GRH_LEN, &smp->mad, sizeof(smp->mad));
+	wc.status = fab_completion_status(qp, false);
+	if (wc.status == IB_WC_SUCCESS)
+		fab_copy_to(wqe->sge, FAB_GRH_LEN, &smp->mad, sizeof(smp->mad));
 	return fab_rq_complete(qp, wqe, &wc, false);
 }
 
@@ -396,8 +416,6 @@ bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 	/* VL15 has no flow control: without a buffer it is lost (IBA 7.6.4). */
 	if (verdict == FAB_DROP_NO_RECV_WQE)
 		verdict = FAB_DROP_VL15;
-	fab_count(port, verdict);
-	if (verdict == FAB_DROP_CQ_OVERFLOW)
-		fab_qp_fail(qp, IB_QPS_ERR, true);
+	fab_rq_settle(port, qp, verdict);
 	return verdict == FAB_DELIVERED;
 }

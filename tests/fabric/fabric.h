@@ -134,6 +134,7 @@ enum fab_counter {
 	FAB_DROP_NO_RECV_WQE,
 	FAB_DROP_TOO_LONG,
 	FAB_DROP_RECV_LKEY,
+	FAB_DROP_RECV_ERROR,
 	FAB_DROP_CQ_OVERFLOW,
 	FAB_DROP_VL15,
 	FAB_DROP_BAD_SMP,
@@ -307,6 +308,7 @@ struct fab_switch {
  * @hca: the device ib_core knows, NULL while it is unplugged
  * @plug: who plugs or unplugs it
  * @events: events of no port: of the HCA, of its queue pairs and queues
+ * @faults: what is wrong with the HCA; only of a CA
  * @sw: only of a switch
  */
 struct fab_node {
@@ -321,6 +323,7 @@ struct fab_node {
 	struct fab_hca __rcu *hca;
 	struct mutex plug; /* plugging and unplugging */
 	struct fab_events events;
+	struct fab_hca_faults *faults;
 	struct fab_switch *sw;
 };
 
@@ -424,13 +427,17 @@ struct fab_ah {
  * @wc: for the consumer
  * @qp: whose it is; frees ring space when it is polled
  * @is_send: a send request's
+ * @solicited: it answers a request for a solicited event
  * @ring_next: position in that ring after the completed request
+ * @due: when it may be seen, set by the queue while there are faults; 0 at once
  */
 struct fab_cqe {
 	struct ib_wc wc;
 	struct fab_qp *qp;
 	bool is_send;
+	bool solicited;
 	u32 ring_next;
+	ktime_t due;
 };
 
 /**
@@ -446,6 +453,7 @@ struct fab_cqe {
  * @size: completions it may hold, exactly as asked for
  * @mask: length of @ring less one; a power of two, so that positions may wrap
  * @head: next to write
+ * @shown: end of what can be polled; @head unless a fault holds some back
  * @tail: next to poll
  * @armed: enum ib_cq_notify_flags asked for, 0 when not armed
  * @overflowed: completions were lost; the CQ is of no more use
@@ -453,6 +461,7 @@ struct fab_cqe {
  * @mod_usecs: longest time an event is held back
  * @held: completions since the event is being held back
  * @timer: ends the moderation
+ * @hold_timer: when the next completion that is held back may be seen
  * @stat_events: times the handler was called; its vector alone
  * @stat_cpu: where it was last called, -1 if never; its vector alone
  */
@@ -469,6 +478,7 @@ struct fab_cq {
 	u32 size;
 	u32 mask;
 	u32 head;
+	u32 shown;
 	u32 tail;
 	unsigned int armed;
 	bool overflowed;
@@ -476,6 +486,7 @@ struct fab_cq {
 	u16 mod_usecs;
 	u32 held;
 	struct hrtimer timer;
+	struct hrtimer hold_timer;
 	u64 stat_events;
 	int stat_cpu;
 };
@@ -821,7 +832,8 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata);
 int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs);
 int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc);
 int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags);
-bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe, bool solicited);
+bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe);
+void fab_cqs_release(struct fab_hca *hca);
 int fab_vector_cpu(unsigned int vector);
 void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp);
 
@@ -837,7 +849,7 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 		     const struct ib_send_wr **bad_wr);
 int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 		     const struct ib_recv_wr **bad_wr);
-void fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal);
+bool fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal);
 void fab_qps_flush(struct fab_hca *hca);
 struct fab_qp *fab_qp_find_rcu(struct fab_port *port, u32 qpn);
 
