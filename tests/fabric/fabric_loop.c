@@ -6,9 +6,12 @@
  * Every message carries its number, twice, which the receiver checks; it tells
  * what came twice, and what came after a later one.
  *
- *	echo "fab1 fab2 bytes=2048 messages=100000 both=1" \
+ *	echo "fab1 fab2 bytes=2048 messages=100000 both=1 [chain=4]" \
  *		> /sys/kernel/debug/fabric_loop
  *	cat /sys/kernel/debug/fabric_loop
+ *
+ * With a chain the first messages are posted so many at once. A message that
+ * the HCA refuses is not sent again.
  *
  * The write returns when the run is over, the read gives its result. Works on
  * any HCA with InfiniBand ports; only port 1 and P_Key index 0 are used.
@@ -49,12 +52,14 @@ struct loop_end;
  * @end: whose
  * @buf: message; behind the GRH for a receive
  * @sge: its address for the HCA
+ * @wr: of a send
  */
 struct loop_slot {
 	struct ib_cqe cqe;
 	struct loop_end *end;
 	void *buf;
 	struct ib_sge sge;
+	struct ib_ud_wr wr;
 };
 
 /**
@@ -69,10 +74,17 @@ struct loop_slot {
  * @bytes: length of a message
  * @quota: messages this end sends in all
  * @expected: messages this end is to receive
- * @lock: @posted, as sends are posted by the run and by completions; messages
- *	are posted under it, in the order of their numbers
+ * @chain: messages posted at once
+ * @lock: fields down to @bad_wr, as sends are posted by the run and by
+ *	completions; messages are posted under it, in the order of their numbers
  * @posted: messages posted
+ * @refused: those that the HCA did not take
+ * @bad_wr: place in its chain of the first of them, from 1 on
  * @sent: sends completed
+ * @send_errors: those that failed; written by the send CQ alone
+ * @flushed: sends given back unsent; written by the send CQ alone
+ * @recv_errors: receives that failed; written by the receive CQ alone
+ * @fatal: the queue pair failed, and completions may be lost
  * @seen: numbers received, a bit each, up to @expected
  * @next: one more than the highest of them
  * @received: messages received; like all from @seen on, written by the receive
@@ -97,9 +109,16 @@ struct loop_end {
 	u32 bytes;
 	u64 quota;
 	u64 expected;
-	spinlock_t lock; /* posted */
+	u32 chain;
+	spinlock_t lock; /* posted, refused, bad_wr */
 	u64 posted;
+	u64 refused;
+	u32 bad_wr;
 	u64 sent;
+	u64 send_errors;
+	u64 flushed;
+	u64 recv_errors;
+	bool fatal;
 	unsigned long *seen;
 	u64 next;
 	u64 received;
@@ -120,6 +139,12 @@ struct loop_end {
  * @duplicates: arrived once more
  * @late: arrived after one that was sent later
  * @corrupt: arrived, but not as sent
+ * @refused: the HCA did not take them
+ * @bad_wr: place in its chain of the first of them, from 1 on
+ * @send_errors: sends that failed
+ * @flushed: sends that came back unsent
+ * @recv_errors: receives that failed
+ * @fatal: queue pairs that failed
  * @ns: time from the first post to the last arrival
  */
 struct loop_result {
@@ -128,6 +153,12 @@ struct loop_result {
 	u64 duplicates;
 	u64 late;
 	u64 corrupt;
+	u64 refused;
+	u32 bad_wr;
+	u64 send_errors;
+	u64 flushed;
+	u64 recv_errors;
+	u32 fatal;
 	u64 ns;
 };
 
@@ -274,9 +305,23 @@ static int loop_qp_up(struct ib_qp *qp)
 	return ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_SQ_PSN);
 }
 
+/* Any context. Nobody knows how many completions will still come. */
+static void loop_qp_event(struct ib_event *event, void *context)
+{
+	struct loop_end *end = context;
+
+	if (event->event != IB_EVENT_QP_FATAL)
+		return;
+
+	WRITE_ONCE(end->fatal, true);
+	wake_up(end->wait);
+}
+
 static int loop_qp_create(struct loop_end *end)
 {
 	struct ib_qp_init_attr init = {
+		.event_handler = loop_qp_event,
+		.qp_context = end,
 		.send_cq = end->send_cq,
 		.recv_cq = end->recv_cq,
 		.cap = {
@@ -438,6 +483,8 @@ static void loop_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 			wake_up(end->wait);
 		if (!READ_ONCE(end->stopping))
 			loop_recv_post(slot);
+	} else if (wc->status != IB_WC_WR_FLUSH_ERR) {
+		end->recv_errors++;
 	}
 	loop_returned(end);
 }
@@ -456,10 +503,19 @@ static int loop_recv_fill(struct loop_end *end)
 
 static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc);
 
-static int __loop_send_post(struct loop_slot *slot)
+static void loop_send_fill(struct loop_slot *slot)
 {
 	struct loop_end *end = slot->end;
-	struct ib_ud_wr wr = {
+	__le64 *first = slot->buf;
+	__le64 *last = slot->buf + end->bytes - sizeof(*last);
+
+	lockdep_assert_held(&end->lock);
+
+	*first = cpu_to_le64(end->posted);
+	*last = *first;
+	end->posted++;
+	slot->cqe.done = loop_send_done;
+	slot->wr = (struct ib_ud_wr) {
 		.wr = {
 			.wr_cqe = &slot->cqe,
 			.sg_list = &slot->sge,
@@ -471,30 +527,52 @@ static int __loop_send_post(struct loop_slot *slot)
 		.remote_qpn = end->peer_qpn,
 		.remote_qkey = LOOP_QKEY,
 	};
-	__le64 *first = slot->buf;
-	__le64 *last = slot->buf + end->bytes - sizeof(*last);
+}
+
+/* From @bad on the HCA has taken nothing. */
+static void loop_refused(struct loop_end *end, const struct loop_slot *first,
+			 const struct ib_send_wr *bad)
+{
+	u32 place = container_of(bad, struct loop_slot, wr.wr) - first;
+	u32 refused = 0;
 
 	lockdep_assert_held(&end->lock);
 
-	*first = cpu_to_le64(end->posted);
-	*last = *first;
-	end->posted++;
-	slot->cqe.done = loop_send_done;
-	atomic_inc(&end->outstanding);
-	return ib_post_send(end->qp, &wr.wr, NULL);
+	for (; bad; bad = bad->next)
+		refused++;
+	end->refused += refused;
+	if (!end->bad_wr)
+		end->bad_wr = place + 1;
+	if (atomic_sub_and_test(refused, &end->outstanding))
+		wake_up(end->wait);
 }
 
-static void loop_send_post(struct loop_slot *slot)
+static unsigned int loop_send_link(struct loop_slot *slots, unsigned int num)
 {
-	struct loop_end *end = slot->end;
-	int err = 0;
+	struct loop_end *end = slots->end;
+	unsigned int i;
+
+	for (i = 0; i < num && end->posted < end->quota; i++) {
+		loop_send_fill(&slots[i]);
+		if (i)
+			slots[i - 1].wr.wr.next = &slots[i].wr.wr;
+	}
+
+	return i;
+}
+
+/* Post the messages of @num slots that follow one another, at once. */
+static void loop_send_post(struct loop_slot *slots, unsigned int num)
+{
+	struct loop_end *end = slots->end;
+	const struct ib_send_wr *bad;
 
 	spin_lock_bh(&end->lock);
-	if (!end->stopping && end->posted < end->quota)
-		err = __loop_send_post(slot);
+	num = end->stopping ? 0 : loop_send_link(slots, num);
+	atomic_add(num, &end->outstanding);
+	if (num && ib_post_send(end->qp, &slots->wr.wr, &bad))
+		loop_refused(end, slots, bad);
 	spin_unlock_bh(&end->lock);
-	if (err)
-		loop_returned(end);
 }
 
 static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc)
@@ -505,7 +583,11 @@ static void loop_send_done(struct ib_cq *cq, struct ib_wc *wc)
 
 	WRITE_ONCE(end->sent, end->sent + 1);
 	if (wc->status == IB_WC_SUCCESS)
-		loop_send_post(slot);
+		loop_send_post(slot, 1);
+	else if (wc->status == IB_WC_WR_FLUSH_ERR)
+		end->flushed++;
+	else
+		end->send_errors++;
 	loop_returned(end);
 }
 
@@ -545,7 +627,8 @@ static void loop_drain(struct loop_end *end)
 	WRITE_ONCE(end->stopping, true);
 	spin_unlock_bh(&end->lock);
 	if (!ib_modify_qp(end->qp, &attr, IB_QP_STATE))
-		wait_event(*end->wait, !atomic_read(&end->outstanding));
+		wait_event(*end->wait, !atomic_read(&end->outstanding) ||
+			   READ_ONCE(end->fatal));
 }
 
 static bool loop_all_arrived(const struct loop_end *a, const struct loop_end *b)
@@ -570,13 +653,34 @@ static void loop_pump(struct loop_end *end)
 {
 	unsigned int i;
 
-	for (i = 0; i < LOOP_WINDOW; i++)
-		loop_send_post(&end->sends[i]);
+	for (i = 0; i < LOOP_WINDOW; i += end->chain)
+		loop_send_post(&end->sends[i],
+			       min(end->chain, LOOP_WINDOW - i));
+}
+
+static void loop_conclude(const struct loop_end *a, const struct loop_end *b,
+			  u64 ns)
+{
+	loop_last = (struct loop_result) {
+		.ns = ns,
+		.messages = a->quota + b->quota,
+		.received = a->received + b->received,
+		.duplicates = a->duplicates + b->duplicates,
+		.late = a->late + b->late,
+		.corrupt = a->corrupt + b->corrupt,
+		.refused = a->refused + b->refused,
+		.bad_wr = a->bad_wr,
+		.send_errors = a->send_errors + b->send_errors,
+		.flushed = a->flushed + b->flushed,
+		.recv_errors = a->recv_errors + b->recv_errors,
+		.fatal = a->fatal + b->fatal,
+	};
 }
 
 static int loop_measure(struct loop_end *a, struct loop_end *b)
 {
 	ktime_t start;
+	u64 ns = 0;
 	int err;
 
 	err = loop_point(a, b);
@@ -591,23 +695,36 @@ static int loop_measure(struct loop_end *a, struct loop_end *b)
 		loop_pump(a);
 		loop_pump(b);
 		loop_wait(a, b);
-		loop_last = (struct loop_result) {
-			.ns = ktime_to_ns(ktime_sub(ktime_get(), start)),
-			.messages = a->quota + b->quota,
-			.received = a->received + b->received,
-			.duplicates = a->duplicates + b->duplicates,
-			.late = a->late + b->late,
-			.corrupt = a->corrupt + b->corrupt,
-		};
+		ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	}
 
+	/* What a fault holds back is seen once it is released. */
 	loop_drain(a);
 	loop_drain(b);
+	if (!err)
+		loop_conclude(a, b, ns);
 	return err;
 }
 
-static int loop_run(const char *from, const char *to, u32 bytes, u32 messages,
-		    bool both)
+/**
+ * struct loop_request - what was asked for
+ * @from: name of the HCA that sends
+ * @to: name of the other
+ * @bytes: length of a message
+ * @messages: how many
+ * @both: the other sends as many
+ * @chain: first messages posted at once
+ */
+struct loop_request {
+	char from[32];
+	char to[32];
+	u32 bytes;
+	u32 messages;
+	u32 both;
+	u32 chain;
+};
+
+static int loop_run(const struct loop_request *ask)
 {
 	DECLARE_WAIT_QUEUE_HEAD_ONSTACK(wait);
 	struct loop_end *ends = kcalloc(2, sizeof(*ends), GFP_KERNEL);
@@ -616,18 +733,20 @@ static int loop_run(const char *from, const char *to, u32 bytes, u32 messages,
 	if (!ends)
 		return err;
 
-	ends[0].bytes = bytes;
-	ends[1].bytes = bytes;
-	ends[0].quota = messages;
-	ends[1].quota = both ? messages : 0;
+	ends[0].bytes = ask->bytes;
+	ends[1].bytes = ask->bytes;
+	ends[0].chain = ask->chain;
+	ends[1].chain = ask->chain;
+	ends[0].quota = ask->messages;
+	ends[1].quota = ask->both ? ask->messages : 0;
 	ends[0].expected = ends[1].quota;
 	ends[1].expected = ends[0].quota;
 	ends[0].wait = &wait;
 	ends[1].wait = &wait;
-	err = loop_end_open(&ends[0], from);
+	err = loop_end_open(&ends[0], ask->from);
 	if (err)
 		goto out_free;
-	err = loop_end_open(&ends[1], to);
+	err = loop_end_open(&ends[1], ask->to);
 	if (err)
 		goto out_close;
 
@@ -656,6 +775,10 @@ static int loop_show(struct seq_file *m, void *unused)
 		   last.corrupt);
 	seq_printf(m, "duplicates %llu\nlate %llu\n", last.duplicates,
 		   last.late);
+	seq_printf(m, "refused %llu\nbad_wr %u\nsend_errors %llu\n",
+		   last.refused, last.bad_wr, last.send_errors);
+	seq_printf(m, "flushed %llu\nrecv_errors %llu\nfatal %u\n",
+		   last.flushed, last.recv_errors, last.fatal);
 	seq_printf(m, "ns %llu\nmessages_per_second %llu\n", last.ns,
 		   last.ns ? div64_u64(last.received * NSEC_PER_SEC, last.ns) :
 			     0);
@@ -667,11 +790,18 @@ static int loop_open(struct inode *inode, struct file *file)
 	return single_open(file, loop_show, NULL);
 }
 
+static bool loop_request_valid(const struct loop_request *ask)
+{
+	return ask->bytes >= LOOP_MIN_BYTES && ask->bytes <= LOOP_MAX_BYTES &&
+	       ask->messages && ask->messages <= LOOP_MAX_MSGS &&
+	       ask->both <= 1 && ask->chain && ask->chain <= LOOP_WINDOW;
+}
+
 static ssize_t loop_write(struct file *file, const char __user *user,
 			  size_t count, loff_t *pos)
 {
-	unsigned int bytes, messages, both;
-	char line[128], from[32], to[32];
+	struct loop_request ask = { .chain = 1 };
+	char line[128];
 	int err;
 
 	if (count >= sizeof(line))
@@ -679,14 +809,15 @@ static ssize_t loop_write(struct file *file, const char __user *user,
 	if (copy_from_user(line, user, count))
 		return -EFAULT;
 	line[count] = '\0';
-	if (sscanf(line, "%31s %31s bytes=%u messages=%u both=%u", from, to,
-		   &bytes, &messages, &both) != 5 ||
-	    bytes < LOOP_MIN_BYTES || bytes > LOOP_MAX_BYTES || !messages ||
-	    messages > LOOP_MAX_MSGS || both > 1)
+	if (sscanf(line, "%31s %31s bytes=%u messages=%u both=%u chain=%u",
+		   ask.from, ask.to, &ask.bytes, &ask.messages, &ask.both,
+		   &ask.chain) < 5)
+		return -EINVAL;
+	if (!loop_request_valid(&ask))
 		return -EINVAL;
 
 	mutex_lock(&loop_mutex);
-	err = loop_run(from, to, bytes, messages, both);
+	err = loop_run(&ask);
 	mutex_unlock(&loop_mutex);
 	return err ? err : count;
 }
