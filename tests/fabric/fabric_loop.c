@@ -397,7 +397,8 @@ static int loop_end_open(struct loop_end *end, const char *name)
 	end->recv_cq = ib_alloc_cq(end->dev, end, LOOP_RING,
 				   1 % end->dev->num_comp_vectors,
 				   IB_POLL_SOFTIRQ);
-	if (IS_ERR(end->send_cq) || IS_ERR(end->recv_cq))
+	err = PTR_ERR_OR_ZERO(end->send_cq) ?: PTR_ERR_OR_ZERO(end->recv_cq);
+	if (err)
 		goto err_close;
 
 	err = loop_qp_create(end);

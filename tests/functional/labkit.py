@@ -145,13 +145,23 @@ def group_mlid(mgid):
     return None
 
 
-def loop(source, target, size=64, messages=1000, both=0):
+LOOP = pathlib.Path("/sys/kernel/debug/fabric_loop")
+
+
+def loop(source, target, size=64, messages=1000, both=0, chain=1):
     """Send datagrams with bare verbs; the result by name."""
-    path = pathlib.Path("/sys/kernel/debug/fabric_loop")
-    path.write_text(f"fab{source} fab{target} bytes={size} "
-                    f"messages={messages} both={both}")
+    line = f"fab{source} fab{target} bytes={size} messages={messages} " \
+        f"both={both} chain={chain}"
+    # A buffered file would write once more when the first write fails.
+    with LOOP.open("wb", buffering=0) as file:
+        file.write(line.encode())
+    return loop_result()
+
+
+def loop_result():
+    """What the last loop() that ended found."""
     return {name: int(value) for name, value in
-            (line.split() for line in path.read_text().splitlines())}
+            (line.split() for line in LOOP.read_text().splitlines())}
 
 
 def events(where):
@@ -321,3 +331,13 @@ def completion_queues(host):
         queues.append({name: int(value) for name, value in
                        zip(words[::2], words[1::2])})
     return queues
+
+
+def queue_pairs(host):
+    """A host's queue pairs by number, each a dict of words."""
+    pairs = {}
+    for line in (FABRIC / f"fab{host}" / "qps").read_text().splitlines():
+        words = line.split()
+        pair = dict(zip(words[::2], words[1::2]))
+        pairs[int(pair["qpn"], 16)] = pair
+    return pairs

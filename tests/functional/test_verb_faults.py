@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Faults of an HCA under bare verbs: each does what it says, exactly."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from labkit import (FABRIC, all_active, completion_queues, counters, events,
+                    fault, loop, loop_result, plug, queue_pairs, run,
+                    wait_until)
+
+pytestmark = pytest.mark.fabric
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loop_module():
+    wait_until("all ports ACTIVE", all_active)
+    run("insmod", f"{os.environ['LAB_MODULES']}/fabric_loop.ko")
+    yield
+    run("rmmod", "fabric_loop")
+
+
+def verbs_text(host):
+    return (FABRIC / f"fab{host}/faults/verbs").read_text()
+
+
+def more(where, before):
+    """What events or counters grew by, those that did."""
+    now = events(where)
+    return {name: now[name] - before[name] for name in now
+            if now[name] != before[name]}
+
+
+# --- Verbs -------------------------------------------------------------------
+
+@pytest.mark.core
+def test_refused_sends_are_those_of_the_rule():
+    with fault("fab1", "verbs", "post_send every=10"):
+        result = loop(1, 2, messages=200)
+        assert "post_send every=10 seen=200 hit=20 errno=12 qp=ud" in \
+            verbs_text(1)
+    assert (result["refused"], result["received"]) == (20, 180)
+    assert verbs_text(1) == ""
+    assert loop(1, 2, messages=200)["received"] == 200
+
+
+def test_a_chain_breaks_at_the_request_that_is_refused():
+    """Those before it are posted, it and those behind it are not."""
+    with fault("fab1", "verbs", "post_send nth=3 errno=EIO"):
+        result = loop(1, 2, messages=16, chain=4)
+    assert (result["bad_wr"], result["refused"]) == (3, 2)
+    assert result["received"] == 14
+
+
+def test_a_rule_for_another_kind_of_queue_pair_does_not_strike():
+    with fault("fab1", "verbs", "post_send count=1000 qp=gsi"):
+        assert loop(1, 2, messages=100)["refused"] == 0
+        done = run("saquery", "-C", "fab1", "-g", check=False)
+        assert done.returncode
+    assert run("saquery", "-C", "fab1", "-g").stdout
+
+
+@pytest.mark.parametrize("verb, code", [
+    ("alloc_pd", errno.ENOMEM), ("create_cq", errno.EFAULT),
+    ("create_qp", errno.ENOSPC), ("modify_qp", errno.EINVAL),
+    ("create_ah", errno.EIO), ("post_recv", errno.ENOMEM),
+    ("query_port", errno.ETIMEDOUT),
+])
+def test_a_verb_fails_once_with_the_errno_it_was_told(verb, code):
+    name = errno.errorcode[code]
+    with fault("fab1", "verbs", f"{verb} nth=1 errno={name}"):
+        with pytest.raises(OSError) as caught:
+            loop(1, 2, messages=10)
+        assert caught.value.errno == code
+        assert f"{verb} nth=1 seen=1 hit=1 errno={code}" in verbs_text(1)
+        assert loop(1, 2, messages=10)["received"] == 10
+
+
+def test_an_errno_may_be_a_number():
+    with fault("fab1", "verbs", "create_qp nth=1 errno=71"):
+        with pytest.raises(OSError) as caught:
+            loop(1, 2, messages=10)
+    assert caught.value.errno == 71
+
+
+@pytest.mark.parametrize("text", [
+    "dance nth=1", "post_send", "post_send nth=0", "post_send nth=1 errno=EX",
+    "post_send nth=1 errno=0", "post_send nth=1 errno=4096",
+    "create_ah nth=1 qp=ud", "post_send nth=1 qp=rc", "post_send prob=2",
+])
+@pytest.mark.parametrize("name", ["verbs"])
+def test_what_is_not_understood_changes_nothing(name, text):
+    path = FABRIC / "fab1/faults" / name
+    with pytest.raises(OSError) as caught:
+        path.write_text(text)
+    assert caught.value.errno == errno.EINVAL
+    assert path.read_text() == ""
+
+
+# --- Completions --------------------------------------------------------------
+
+class Run(threading.Thread):
+    """A loop that is under way."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(target=loop, args=args, kwargs=kwargs)
+        self.start()
+
+
+def held(host):
+    return sum(cq["held"] for cq in completion_queues(host))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("direction, host", [("recv", 2), ("send", 1)])
+def test_stalled_completions_are_held_and_not_lost(direction, host):
+    with fault(f"fab{host}", "completions", f"stall dir={direction}"):
+        under_way = Run(1, 2, messages=100)
+        try:
+            wait_until("all are held", lambda: held(host) >= 100)
+            assert under_way.is_alive()
+            assert held(3 - host) == 0
+        finally:
+            (FABRIC / f"fab{host}/faults/completions").write_text("release")
+            under_way.join()
+    result = loop_result()
+    assert (result["received"], result["late"]) == (100, 0)
+    assert result["flushed"] == 0
+    assert held(host) == 0
+
+
+def test_a_stall_of_management_leaves_datagrams_alone():
+    with fault("fab1", "completions", "stall qp=gsi dir=recv"):
+        assert loop(1, 2, messages=100)["received"] == 100
+        assert held(1) == 0
+        done = threading.Thread(target=run, args=("saquery", "-C", "fab1"),
+                                kwargs={"check": False})
+        done.start()
+        try:
+            wait_until("the answer is held", lambda: held(1))
+        finally:
+            (FABRIC / "fab1/faults/completions").write_text("release")
+            done.join()
+
+
+def test_each_completion_is_seen_later():
+    with fault("fab2", "completions", "delay_us=200000 dir=recv"):
+        result = loop(1, 2, messages=50)
+    assert (result["received"], result["late"]) == (50, 0)
+    assert 200_000_000 <= result["ns"]
+    # A machine that is busy is slow as well, but not every time.
+    assert min(loop(1, 2, messages=50)["ns"] for _ in range(5)) < 200_000_000
+
+
+def test_a_send_that_fails_stops_its_queue():
+    before = events("fab1")
+    with fault("fab1", "completions", "status=LOC_PROT_ERR nth=11 dir=send"):
+        result = loop(1, 2, messages=100)
+    assert (result["send_errors"], result["received"]) == (1, 10)
+    assert result["flushed"] == 89
+    # The completion is all there is to it.
+    assert more("fab1", before) == {}
+
+
+def test_a_receive_that_fails_stops_its_queue_pair():
+    before = counters("fab2/port1"), events("fab2")
+    with fault("fab2", "completions", "status=4 nth=11 dir=recv"):
+        result = loop(1, 2, messages=100)
+    assert (result["recv_errors"], result["received"]) == (1, 10)
+    now = counters("fab2/port1")
+    assert now["dropped_recv_error"] - before[0]["dropped_recv_error"] == 1
+    assert now["dropped_qp_state"] - before[0]["dropped_qp_state"] == 89
+    assert more("fab2", before[1]) == {}
+
+
+@pytest.mark.parametrize("direction, host", [("recv", 2), ("send", 1)])
+def test_a_queue_that_overflows_takes_its_queue_pair_along(direction, host):
+    before = events(f"fab{host}"), counters("fab2/port1")
+    with fault(f"fab{host}", "completions", f"overflow nth=5 dir={direction}"):
+        result = loop(1, 2, messages=100)
+    assert more(f"fab{host}", before[0]) == {"CQ_ERR": 1, "QP_FATAL": 1}
+    assert result["fatal"] == 1
+    now = counters("fab2/port1")
+    lost = now["dropped_cq_overflow"] - before[1]["dropped_cq_overflow"]
+    assert lost == (direction == "recv")
+    # The fifth send was executed, its completion alone found no room.
+    assert result["received"] == (4 if direction == "recv" else 5)
+    assert loop(1, 2, messages=100)["received"] == 100
+
+
+@pytest.mark.parametrize("text", [
+    "stall qp=rc", "stall dir=up", "stall nth=1", "delay_us=0", "delay_us=x",
+    "delay_us=60000001", "status=SUCCESS nth=1", "status=99 nth=1",
+    "status=LOC_QP_OP_ERR", "overflow", "rain",
+])
+def test_what_completions_do_not_know(text):
+    path = FABRIC / "fab1/faults/completions"
+    with pytest.raises(OSError) as caught:
+        path.write_text(text)
+    assert caught.value.errno == errno.EINVAL
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("how", ["0", "surprise"])
+def test_unplugging_releases_what_is_held(how):
+    """Nobody can wait for ever for a completion that is held back."""
+    with fault("fab2", "completions", "stall qp=any"):
+        under_way = Run(1, 2, messages=100)
+        wait_until("all are held", lambda: held(2) >= 100)
+        plug(2, how)
+        under_way.join()
+        plug(2)
+        assert "stall" in (FABRIC / "fab2/faults/completions").read_text()
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    assert loop(1, 2, messages=100)["received"] == 100
+
+
+# --- Queue pairs --------------------------------------------------------------
+
+def set_state(host, qpn, state):
+    (FABRIC / f"fab{host}/qp_state").write_text(f"{qpn:#x} {state}")
+
+
+def ud_pairs(host):
+    return {qpn: pair for qpn, pair in queue_pairs(host).items() if qpn > 1}
+
+
+@pytest.mark.parametrize("state, fatal", [("sqe", 0), ("err", 1)])
+def test_a_queue_pair_is_moved(state, fatal):
+    before, arrived = events("fab1"), counters("fab2/port1")["delivered"]
+    under_way = Run(1, 2, messages=10_000_000)
+    qpn = wait_until("it sends", lambda: [
+        qpn for qpn, pair in ud_pairs(1).items() if pair["state"] == "RTS"])[0]
+    wait_until("messages arrive", lambda: counters(
+        "fab2/port1")["delivered"] > arrived + 1000)
+    set_state(1, qpn, state)
+    under_way.join()
+    result = loop_result()
+    assert result["received"] < 10_000_000
+    assert result["fatal"] == fatal
+    assert more("fab1", before) == ({"QP_FATAL": 1} if fatal else {})
+
+
+def test_queue_pairs_and_states_there_are_not():
+    with pytest.raises(OSError) as caught:
+        set_state(1, 0xabcdef, "err")
+    assert caught.value.errno == errno.ENOENT
+    with pytest.raises(OSError) as caught:
+        set_state(1, 0, "rts")
+    assert caught.value.errno == errno.EINVAL
