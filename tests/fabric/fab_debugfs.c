@@ -7,9 +7,11 @@
  *		seed			where pseudo-random faults begin
  *		fab<i>/qps		queue pairs
  *		fab<i>/cqs		completion queues
+ *		offload_check		see fab_check.c
  *		<node>/port<p>/counters	this port
  *		<node>/port<p>/link	up or down; write the same
- *		<node>/port<p>/faults/	of packets that leave here
+ *		<node>/port<p>/faults/	of packets that leave here; but of those
+ *					that arrive: rx_csum
  *		fab<i>/port<p>/inject	write a datagram to send
  *		switch<k>/lft		"LID PORT"; write one to set it
  *		switch<k>/mft		"MLID PORT..."; write "MLID add|del PORT"
@@ -17,6 +19,7 @@
  * Order of this file: counters, links, tables, queue pairs, completion queues,
  * tree.
  */
+#include "fab_check_run.h"
 #include "fab_debugfs.h"
 #include "fab_hcafault.h"
 #include "fab_wirefault.h"
@@ -38,6 +41,10 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_LINK_DOWNED] = "link_downed",
 	[FAB_CAPTURED] = "captured",
 	[FAB_CAPTURE_LOST] = "capture_lost",
+	[FAB_LSO_REQUESTS] = "lso_requests",
+	[FAB_LSO_SEGMENTS] = "lso_segments",
+	[FAB_CSUM_MADE] = "csum_made",
+	[FAB_CSUM_VOUCHED] = "csum_vouched",
 	[FAB_DROP_LINK_DOWN] = "dropped_link_down",
 	[FAB_DROP_PORT_STATE] = "dropped_port_state",
 	[FAB_DROP_RCV_STATE] = "dropped_rcv_state",
@@ -347,6 +354,7 @@ FAB_FILE(cqs, NULL);
 static struct dentry *fab_debugfs_node(struct fab_node *node)
 {
 	struct dentry *dir = debugfs_create_dir(node->name, fab_root);
+	struct dentry *faults;
 	unsigned int num;
 	char name[16];
 
@@ -360,12 +368,14 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 				    &fab_counters_fops);
 		debugfs_create_file("link", 0600, sub, port, &fab_link_fops);
 		fab_pcap_debugfs(port, sub);
-		fab_wire_debugfs(port, sub);
-		if (!fab_node_is_switch(node)) {
-			fab_inject_debugfs(port, sub);
-			fab_event_debugfs(&port->events, sub);
-			fab_edit_debugfs(port, sub);
-		}
+		faults = debugfs_create_dir("faults", sub);
+		fab_wire_debugfs(port, faults);
+		if (fab_node_is_switch(node))
+			continue;
+		fab_offload_debugfs(port, faults);
+		fab_inject_debugfs(port, sub);
+		fab_event_debugfs(&port->events, sub);
+		fab_edit_debugfs(port, sub);
 	}
 
 	return dir;
@@ -379,6 +389,7 @@ void fab_debugfs_create(void)
 	fab_root = debugfs_create_dir("ib_fabric", NULL);
 	debugfs_create_file("counters", 0400, fab_root, NULL, &fab_total_fops);
 	fab_rule_debugfs(fab_root);
+	fab_check_debugfs(fab_root);
 	for (i = 0; i < fabric.num_hcas; i++) {
 		dir = fab_debugfs_node(&fabric.hcas[i]);
 		debugfs_create_file("qps", 0400, dir, &fabric.hcas[i],

@@ -32,6 +32,11 @@ static int fab_query_device(struct ib_device *ibdev,
 	attr->kernel_cap_flags = IBK_LOCAL_DMA_LKEY;
 	if (node->shape.mcast_loopback)
 		attr->kernel_cap_flags |= IBK_BLOCK_MULTICAST_LOOPBACK;
+	/* Both speak of IPv4; there is no bit for IPv6: see fab_offload.c. */
+	if (node->shape.csum & FAB_FAMILY_IPV4)
+		attr->device_cap_flags |= IB_DEVICE_UD_IP_CSUM;
+	if (node->shape.lso & FAB_FAMILY_IPV4)
+		attr->kernel_cap_flags |= IBK_UD_TSO;
 	attr->max_send_sge = node->shape.sg;
 	attr->max_recv_sge = FAB_MAX_SGE;
 	attr->max_cq = FAB_MAX_CQ;

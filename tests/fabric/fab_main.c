@@ -156,6 +156,7 @@ static int fab_port_init(struct fab_node *node, unsigned int num)
 		     cpu_to_be64(be64_to_cpu(node->guid) + num);
 	spin_lock_init(&port->mcast_lock);
 	fab_sma_port_init(port);
+	fab_offload_port_init(port);
 	port->stats = alloc_percpu(struct fab_stats);
 	if (!port->stats)
 		return -ENOMEM;

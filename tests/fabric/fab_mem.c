@@ -276,6 +276,61 @@ void fab_copy_head(void *to, u32 length, const struct ib_sge *from)
 }
 
 /**
+ * fab_sges_slice - a stretch of a scatter list, as a list
+ * @to: where it goes, room for as many entries as @from has
+ * @from: the list
+ * @offset: where the stretch begins, in bytes
+ * @length: its length; the list is long enough
+ *
+ * Return: number of entries.
+ */
+unsigned int fab_sges_slice(struct ib_sge *to, const struct ib_sge *from,
+			    u32 offset, u32 length)
+{
+	unsigned int num = 0;
+
+	for (; length; from++) {
+		u32 skip = min(offset, from->length);
+		u32 part = min(from->length - skip, length);
+
+		offset -= skip;
+		length -= part;
+		if (!part)
+			continue;
+		to[num] = *from;
+		to[num].addr += skip;
+		to[num].length = part;
+		num++;
+	}
+
+	return num;
+}
+
+/**
+ * fab_sges_sum - Internet checksum of a scatter list
+ * @sge: the list
+ * @length: bytes from its start to sum; the list is long enough
+ *
+ * Return: the sum, not folded.
+ */
+__wsum fab_sges_sum(const struct ib_sge *sge, u32 length)
+{
+	__wsum sum = 0;
+	u32 done = 0;
+
+	for (; done < length; sge++) {
+		u32 part = min(sge->length, length - done);
+		__wsum one = csum_partial(fab_sge_ptr(sge), part, 0);
+
+		/* Behind an odd number of bytes, high and low change places. */
+		sum = csum_block_add(sum, one, done);
+		done += part;
+	}
+
+	return sum;
+}
+
+/**
  * fab_copy_to - flat memory into a scatter list
  * @to: destination, with room for all of it behind @to_offset
  * @to_offset: bytes of the destination to leave alone

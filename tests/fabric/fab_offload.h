@@ -31,13 +31,6 @@
 /* The encapsulation: type and 16 reserved bits, RFC 4391 section 6 */
 #define FAB_ENCAP_LEN		4
 
-/*
- * Headers an HCA looks at: encapsulation, IP, TCP with all their options (124
- * bytes of IPv4), or the usual extensions of IPv6. Also the most a request for
- * segmentation may bring, as that is copied into the ring.
- */
-#define FAB_HEADERS_MAX		128
-
 /**
  * struct fab_layout - where things are in an IPoIB packet
  * @family: FAB_FAMILY_IPV4 or FAB_FAMILY_IPV6

@@ -52,7 +52,8 @@ static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
 			   "a send was posted to a QP that is not ready to send");
 		return -EINVAL;
 	}
-	if (wr->opcode != IB_WR_SEND && wr->opcode != IB_WR_SEND_WITH_IMM) {
+	if (wr->opcode != IB_WR_SEND && wr->opcode != IB_WR_SEND_WITH_IMM &&
+	    !(wr->opcode == IB_WR_LSO && qp->lso)) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_OPCODE,
 			   "a datagram QP was given an operation it has not");
 		return -EINVAL;
@@ -96,6 +97,25 @@ static int fab_send_payload(struct fab_qp *qp, struct fab_swqe *wqe,
 	return 0;
 }
 
+/* The headers are copied now: the caller's are his again when we return. */
+static int fab_send_header(struct fab_qp *qp, struct fab_swqe *wqe,
+			   const struct ib_ud_wr *wr)
+{
+	if (!wr->header || wr->hlen <= 0 || wr->hlen > FAB_HEADERS_MAX ||
+	    wr->mss <= 0 || wr->mss > U16_MAX || wqe->length > FAB_MAX_LSO) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_LSO,
+			   "an LSO request's headers, MSS or length are out of bounds");
+		return -EINVAL;
+	}
+
+	memcpy(fab_swqe_header(&qp->sq, wqe), wr->header, wr->hlen);
+	wqe->hlen = wr->hlen;
+	wqe->mss = wr->mss;
+	wqe->longest = wqe->hlen + min_t(u32, wqe->mss, wqe->length);
+	wqe->flags |= FAB_SEND_LSO;
+	return 0;
+}
+
 static int fab_send_add(struct fab_qp *qp, const struct ib_send_wr *wr)
 {
 	struct fab_swqe *wqe = fab_swqe(&qp->sq, qp->sq.head);
@@ -110,9 +130,16 @@ static int fab_send_add(struct fab_qp *qp, const struct ib_send_wr *wr)
 	if (err)
 		return err;
 
+	wqe->flags = wr->send_flags & ~FAB_SEND_LSO;
+	wqe->longest = wqe->length;
+	if (wr->opcode == IB_WR_LSO) {
+		err = fab_send_header(qp, wqe, ud_wr(wr));
+		if (err)
+			return err;
+	}
+
 	wqe->wr_id = wr->wr_id;
 	wqe->opcode = wr->opcode;
-	wqe->flags = wr->send_flags;
 	wqe->imm = wr->ex.imm_data;
 	wqe->ah = to_fab_ah(ud_wr(wr)->ah);
 	wqe->remote_qpn = ud_wr(wr)->remote_qpn;
@@ -220,7 +247,8 @@ static bool fab_sq_complete(struct fab_qp *qp, struct fab_swqe *wqe,
 		.wc = {
 			.wr_id = wqe->wr_id,
 			.status = status,
-			.opcode = IB_WC_SEND,
+			.opcode = wqe->opcode == IB_WR_LSO ? IB_WC_LSO :
+							     IB_WC_SEND,
 			.qp = qp->ibqp,
 		},
 		.qp = qp,
@@ -595,6 +623,7 @@ static int fab_ring_init(struct fab_ring *ring, u32 limit, u32 max_sge,
 
 static int fab_rings_init(struct fab_qp *qp, const struct ib_qp_cap *cap)
 {
+	size_t header = qp->lso ? FAB_HEADERS_MAX : 0;
 	size_t sge = sizeof(struct ib_sge);
 	int err;
 
@@ -602,7 +631,7 @@ static int fab_rings_init(struct fab_qp *qp, const struct ib_qp_cap *cap)
 	err = fab_ring_init(&qp->sq, cap->max_send_wr, cap->max_send_sge,
 			    sizeof(struct fab_swqe),
 			    max(cap->max_send_sge * sge,
-				(size_t)cap->max_inline_data));
+				(size_t)cap->max_inline_data) + header);
 	if (err)
 		return err;
 
@@ -615,8 +644,13 @@ static int fab_rings_init(struct fab_qp *qp, const struct ib_qp_cap *cap)
 
 static u32 fab_create_flags(const struct fab_shape *shape)
 {
-	return shape->mcast_loopback ? IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK :
-				       0;
+	u32 flags = 0;
+
+	if (shape->mcast_loopback)
+		flags |= IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK;
+	if (shape->lso)
+		flags |= IB_QP_CREATE_IPOIB_UD_LSO;
+	return flags;
 }
 
 /* QP0 and QP1 are the device's own: no shape is told to ib_mad. */
@@ -711,6 +745,7 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
 	qp->no_mcast_echo = init->create_flags &
 			    IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK;
+	qp->lso = init->create_flags & IB_QP_CREATE_IPOIB_UD_LSO;
 	qp->max_inline = init->cap.max_inline_data;
 	qp->send_cq = to_fab_cq(init->send_cq);
 	qp->recv_cq = to_fab_cq(init->recv_cq);

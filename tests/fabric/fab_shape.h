@@ -12,6 +12,13 @@
 #define FAB_FAMILY_IPV4		BIT(0)
 #define FAB_FAMILY_IPV6		BIT(1)
 
+/*
+ * Headers an HCA looks at: encapsulation, IP, TCP with all their options (124
+ * bytes of IPv4), or the usual extensions of IPv6. Also the most a request for
+ * segmentation may bring, as that is copied into the ring.
+ */
+#define FAB_HEADERS_MAX		128
+
 /* Largest tables that a shape may ask for. */
 #define FAB_MAX_PORTS		2
 #define FAB_MAX_PKEYS		128

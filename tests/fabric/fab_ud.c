@@ -12,6 +12,14 @@
 
 /* --- Sending ------------------------------------------------------------- */
 
+/* Behind the GRH: BTH 12, DETH 8, payload padded to 4, ICRC 4; immediate data
+ * count as payload here.
+ */
+static u16 fab_grh_paylen(u32 length)
+{
+	return 12 + 8 + ALIGN(length, 4) + 4;
+}
+
 /**
  * fab_grh_build - the GRH of a packet
  * @grh: where it goes
@@ -22,16 +30,11 @@
 void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
 		   const struct fab_ah *ah, u32 length)
 {
-	/* Behind the GRH: BTH 12, DETH 8, payload padded to 4, ICRC 4;
-	 * immediate data count as payload here.
-	 */
-	u16 paylen = 12 + 8 + ALIGN(length, 4) + 4;
-
 	grh->version_tclass_flow =
 		cpu_to_be32(FIELD_PREP(GENMASK(31, 28), FAB_GRH_VERSION) |
 			    FIELD_PREP(GENMASK(27, 20), ah->traffic_class) |
 			    FIELD_PREP(GENMASK(19, 0), ah->flow_label));
-	grh->paylen = cpu_to_be16(paylen);
+	grh->paylen = cpu_to_be16(fab_grh_paylen(length));
 	grh->next_hdr = FAB_GRH_NEXT_IBA;
 	grh->hop_limit = ah->hop_limit;
 	fab_port_gid(port, ah->sgid_index, &grh->sgid);
@@ -92,6 +95,18 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 }
 
 /**
+ * fab_packet_set_length - make a packet longer or shorter than its request
+ * @pkt: the packet, without immediate data
+ * @length: bytes of payload
+ */
+void fab_packet_set_length(struct fab_packet *pkt, u32 length)
+{
+	pkt->length = length;
+	if (pkt->has_grh)
+		pkt->grh.paylen = cpu_to_be16(fab_grh_paylen(length));
+}
+
+/**
  * fab_ud_send - execute a send request
  * @qp: SMI, GSI or UD queue pair in RTS
  * @wqe: the request
@@ -116,7 +131,7 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 	}
 	if (qp->type == IB_QPT_SMI)
 		return fab_ud_send_smp(qp, wqe);
-	if (wqe->length > READ_ONCE(qp->port->mtu_bytes)) {
+	if (wqe->longest > READ_ONCE(qp->port->mtu_bytes)) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
 			   "a datagram is longer than its port's MTU");
 		return IB_WC_LOC_LEN_ERR;
@@ -127,6 +142,9 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 		pkt.sge = &inlined;
 		pkt.num_sge = 1;
 	}
+	if (unlikely(wqe->flags & FAB_SEND_OFFLOAD))
+		return fab_offload_send(qp, wqe, &pkt);
+
 	fab_count(qp->port, FAB_SENT);
 	fab_link_send(qp->port, &pkt);
 	return IB_WC_SUCCESS;
@@ -242,13 +260,22 @@ static void fab_rq_settle(struct fab_port *port, struct fab_qp *qp,
 		fab_qp_fail(qp, IB_QPS_ERR, true);
 }
 
-static enum fab_counter fab_ud_put(struct fab_port *port,
-				   const struct fab_packet *pkt,
-				   struct fab_qp *qp)
+/**
+ * fab_ud_put - copy a packet into a receive request, and complete that
+ * @port: port it arrived at
+ * @pkt: the packet
+ * @qp: the queue pair
+ * @wc_flags: what the completion says of its checksums
+ *
+ * Context: softirq, receive lock of @qp held.
+ * Return: what became of the packet.
+ */
+enum fab_counter fab_ud_put(struct fab_port *port, const struct fab_packet *pkt,
+			    struct fab_qp *qp, int wc_flags)
 {
+	struct ib_wc wc = { .wc_flags = wc_flags };
 	enum fab_counter verdict;
 	struct fab_rwqe *wqe;
-	struct ib_wc wc = {};
 	int pkey_index;
 
 	lockdep_assert_held(&qp->rq.lock);
@@ -296,7 +323,10 @@ static void fab_ud_deliver(struct fab_port *port, struct fab_packet *pkt,
 
 	flags = fab_softirqs_off();
 	spin_lock(&qp->rq.lock);
-	verdict = fab_ud_put(port, pkt, qp);
+	if (unlikely(READ_ONCE(port->rx_offload)))
+		verdict = fab_offload_put(port, pkt, qp);
+	else
+		verdict = fab_ud_put(port, pkt, qp, 0);
 	spin_unlock(&qp->rq.lock);
 	fab_softirqs_on(flags);
 

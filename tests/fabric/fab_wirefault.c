@@ -357,9 +357,9 @@ static ssize_t fab_fault_write(struct file *file, const char __user *from,
 FAB_FILE(fault, fab_fault_write);
 
 /**
- * fab_wire_debugfs - create the folder "faults" of a port
+ * fab_wire_debugfs - create the files for faults of a cable
  * @port: the port
- * @dir: folder of the port
+ * @dir: its folder "faults"
  */
 void fab_wire_debugfs(struct fab_port *port, struct dentry *dir)
 {
@@ -370,11 +370,10 @@ void fab_wire_debugfs(struct fab_port *port, struct dentry *dir)
 		[FAB_FAULT_DELAY] = "delay",
 		[FAB_FAULT_REORDER] = "reorder",
 	};
-	struct dentry *sub = debugfs_create_dir("faults", dir);
 	int i;
 
 	for (i = 0; i < FAB_FAULT_SLOTS; i++)
-		debugfs_create_file(names[i], 0600, sub, &port->lane->slots[i],
+		debugfs_create_file(names[i], 0600, dir, &port->lane->slots[i],
 				    &fab_fault_fops);
-	fab_mad_debugfs(port->lane, sub);
+	fab_mad_debugfs(port->lane, dir);
 }

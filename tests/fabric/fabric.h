@@ -51,9 +51,11 @@
 #include <linux/spinlock.h>
 #include <linux/timer.h>
 #include <linux/xarray.h>
+#include <net/checksum.h>
 #include <rdma/ib_verbs.h>
 
 #include "fab_compat.h"
+#include "fab_rule.h"
 #include "fab_shape.h"
 #include "fab_wire.h"
 
@@ -76,6 +78,8 @@
 #define FAB_MAX_CQ		65536
 #define FAB_MAX_CQE		BIT(20)
 #define FAB_LOCAL_LKEY		0x00fab000
+/* Payload of one request for segmentation: four skbs of the usual limit */
+#define FAB_MAX_LSO		BIT(18)
 
 /* A switch queues so many SMPs; VL15 has no flow control (IBA 7.6.4) */
 #define FAB_VL15_DEPTH		256
@@ -96,6 +100,7 @@ struct fab_node;
 struct fab_port;
 struct fab_hca;
 struct fab_qp;
+struct seq_file;
 
 /*
  * Every copy of a packet ends in exactly one of these. sent + replicated is
@@ -116,6 +121,11 @@ enum fab_counter {
 	/* what a reader of the cable's capture got, and was too slow for */
 	FAB_CAPTURED,
 	FAB_CAPTURE_LOST,
+	/* requests cut and what came of it, sums written, packets vouched for */
+	FAB_LSO_REQUESTS,
+	FAB_LSO_SEGMENTS,
+	FAB_CSUM_MADE,
+	FAB_CSUM_VOUCHED,
 	/* first cause of a drop */
 	FAB_DROP_LINK_DOWN,
 	FAB_DROP_PORT_STATE,
@@ -181,6 +191,21 @@ struct fab_mcast_entry {
 	struct rcu_head rcu;
 };
 
+/* A port's rx_offload, beside the families: a fault is set */
+#define FAB_RX_FAULTY	BIT(7)
+
+/**
+ * enum fab_rx_fault - what can go wrong with the sum of an arriving packet
+ * @FAB_RX_NONE: it is right, and the HCA does not say so
+ * @FAB_RX_BAD: it is damaged
+ * @FAB_RX_FAULTS: number of faults
+ */
+enum fab_rx_fault {
+	FAB_RX_NONE,
+	FAB_RX_BAD,
+	FAB_RX_FAULTS,
+};
+
 /**
  * struct fab_port - one port of an HCA or of a switch
  * @node: the node it belongs to
@@ -210,6 +235,9 @@ struct fab_mcast_entry {
  * @capture: who reads the file "pcap", NULL when nobody does
  * @mcast_lock: writers of @mcast
  * @mcast: attached queue pairs, hashed by group
+ * @rx_offload: FAB_FAMILY_* whose sums are checked on arrival, and
+ *	FAB_RX_FAULTY; 0 when arriving packets are looked at no closer
+ * @rx_fault: what goes wrong with sums, by enum fab_rx_fault
  * @pma_base: what each performance counter stood at when it was set to 0;
  *	guarded by ctl
  * @stats: counters, by processor
@@ -241,6 +269,8 @@ struct fab_port {
 	struct fab_capture __rcu *capture;
 	spinlock_t mcast_lock; /* writers of mcast */
 	struct hlist_head mcast[FAB_MCAST_BUCKETS];
+	u8 rx_offload;
+	struct fab_rule rx_fault[FAB_RX_FAULTS];
 	u64 pma_base[FAB_PMA_FIELDS];
 	struct fab_stats __percpu *stats;
 };
@@ -499,8 +529,8 @@ struct fab_cq {
 /**
  * struct fab_swqe - a posted send request
  * @wr_id: returned in the completion
- * @opcode: IB_WR_SEND or IB_WR_SEND_WITH_IMM
- * @flags: enum ib_send_flags
+ * @opcode: IB_WR_SEND, IB_WR_SEND_WITH_IMM or IB_WR_LSO
+ * @flags: enum ib_send_flags, and FAB_SEND_LSO
  * @imm: immediate data
  * @ah: where to
  * @remote_qpn: destination QP
@@ -508,6 +538,9 @@ struct fab_cq {
  * @pkey_index: for QP1
  * @num_sge: entries of @sge, 0 when the payload is inline
  * @length: bytes of payload
+ * @longest: bytes of the longest packet that comes of it
+ * @hlen: IB_WR_LSO: bytes of headers, which are at fab_swqe_header()
+ * @mss: IB_WR_LSO: payload of a segment
  * @sge: where the payload is; with inline data, the payload itself
  */
 struct fab_swqe {
@@ -521,8 +554,16 @@ struct fab_swqe {
 	u16 pkey_index;
 	u8 num_sge;
 	u32 length;
+	u32 longest;
+	u16 hlen;
+	u16 mss;
 	struct ib_sge sge[];
 };
+
+/* Requests with this flag are cut into segments. */
+#define FAB_SEND_LSO		IB_SEND_RESERVED_START
+/* Requests with one of these are more than their bytes on the wire. */
+#define FAB_SEND_OFFLOAD	(FAB_SEND_LSO | IB_SEND_IP_CSUM)
 
 /**
  * struct fab_rwqe - a posted receive request
@@ -573,6 +614,7 @@ struct fab_ring {
  * @qpn: number, 24 bits
  * @sig_all: every send request is signalled
  * @no_mcast_echo: IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK
+ * @lso: IB_QP_CREATE_IPOIB_UD_LSO
  * @max_inline: bytes a send request may carry in itself
  * @send_cq: completions of sends
  * @recv_cq: completions of receives
@@ -596,6 +638,7 @@ struct fab_qp {
 	u32 qpn;
 	bool sig_all;
 	bool no_mcast_echo;
+	bool lso;
 	u32 max_inline;
 	struct fab_cq *send_cq;
 	struct fab_cq *recv_cq;
@@ -777,6 +820,8 @@ enum fab_misuse_kind {
 	FAB_MISUSE_POST_LKEY,
 	FAB_MISUSE_POST_DMA,
 	FAB_MISUSE_POST_AH,
+	FAB_MISUSE_POST_CSUM,
+	FAB_MISUSE_POST_LSO,
 	FAB_MISUSE_AH_BUSY,
 	FAB_MISUSE_QP_ATTACHED,
 };
@@ -863,6 +908,13 @@ static inline struct fab_rwqe *fab_rwqe(struct fab_ring *rq, u32 pos)
 	return rq->wqes + (size_t)(pos & rq->mask) * rq->stride;
 }
 
+/* Headers of a request for segmentation lie at the end of its slot. */
+static inline u8 *fab_swqe_header(const struct fab_ring *sq,
+				  const struct fab_swqe *wqe)
+{
+	return (u8 *)wqe + sq->stride - FAB_HEADERS_MAX;
+}
+
 /* fab_mem.c */
 struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access);
 struct ib_mr *fab_mr_reg_user(struct ib_pd *ibpd, u64 start, u64 length,
@@ -879,6 +931,9 @@ void fab_copy(const struct ib_sge *to, u32 to_offset,
 	      const struct ib_sge *from, unsigned int num_from);
 void fab_copy_from(void *to, const struct ib_sge *from, unsigned int num_from);
 void fab_copy_head(void *to, u32 length, const struct ib_sge *from);
+unsigned int fab_sges_slice(struct ib_sge *to, const struct ib_sge *from,
+			    u32 offset, u32 length);
+__wsum fab_sges_sum(const struct ib_sge *sge, u32 length);
 void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
 		 u32 length);
 
@@ -890,6 +945,19 @@ int fab_port_find_pkey(const struct fab_port *port, u16 pkey);
 void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt);
 void fab_ud_receive(struct fab_port *port, struct fab_packet *pkt);
 bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp);
+void fab_packet_set_length(struct fab_packet *pkt, u32 length);
+enum fab_counter fab_ud_put(struct fab_port *port, const struct fab_packet *pkt,
+			    struct fab_qp *qp, int wc_flags);
+
+/* fab_offload.c: checksums and segments */
+enum ib_wc_status fab_offload_send(struct fab_qp *qp,
+				   const struct fab_swqe *wqe,
+				   struct fab_packet *pkt);
+enum fab_counter fab_offload_put(struct fab_port *port,
+				 const struct fab_packet *pkt,
+				 struct fab_qp *qp);
+void fab_offload_port_init(struct fab_port *port);
+void fab_offload_debugfs(struct fab_port *port, struct dentry *faults);
 
 /* fab_mcast.c */
 int fab_mcast_attach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid);
