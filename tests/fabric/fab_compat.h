@@ -12,10 +12,10 @@
 #include <rdma/ib_verbs.h>
 
 /* hex2bin() moved out of linux/kernel.h. */
-#if __has_include(<linux/hex.h>)
-#include <linux/hex.h>
-#else
+#ifdef FAB_LACKS_HEX
 #include <linux/kernel.h>
+#else
+#include <linux/hex.h>
 #endif
 
 #ifndef kzalloc_obj
