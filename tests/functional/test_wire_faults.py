@@ -5,13 +5,14 @@ import errno
 import os
 import re
 import struct
+import threading
 import time
 
 import pytest
 
 from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, fault,
-                    inject, lft, lid, loop, port_dir, port_is_active, run,
-                    set_link, switch_port, wait_until)
+                    inject, lft, lid, loop, plug, port_dir, port_is_active,
+                    run, set_link, switch_port, wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -279,6 +280,67 @@ def test_packets_on_a_cable_are_lost_with_the_link(ear):
     wait_until("nothing is on its way", at_rest)
     assert ear.received == 0
     assert grown["dropped_link_down"] >= 10
+    wait_until("fab2 reached", lambda: loop(1, 2, messages=10)["received"])
+
+
+def test_packets_outlive_both_queue_pairs():
+    """The loop gives up after half a second and closes its queue pairs."""
+    grown = Growth("fab2/port1")
+    with fault(HERE, "delay", f"every=1 us={3000000 * SLOW} qp=ud"):
+        assert loop(1, 2, messages=100)["received"] == 0
+    assert grown["dropped_no_qp"] == 0
+    wait_until("nothing is on its way", at_rest)
+    assert grown["dropped_no_qp"] == 100
+
+
+@pytest.mark.parametrize("how", ["0", "surprise"])
+def test_packets_of_an_unplugged_hca_are_lost(ear, how):
+    grown = Growth(HERE)
+    hold_some(ear, 2000000 * SLOW)
+    plug(1, how)
+    try:
+        wait_until("nothing is on its way", at_rest)
+        assert ear.received == 0
+        assert grown["dropped_link_down"] >= 10
+    finally:
+        plug(1)
+        wait_until("all ports ACTIVE", all_active, timeout=60)
+
+
+def toggle_faults(until):
+    """Set and clear everything there is, and pull the cable now and then."""
+    rounds = 0
+    while not until.is_set():
+        rounds += 1
+        with fault(HERE, "delay", "prob=0.3 us=500"), \
+                fault(HERE, "reorder", "prob=0.2 by=3 us=2000"), \
+                fault(HERE, "duplicate", "prob=0.2"), \
+                fault(HERE, "corrupt", "prob=0.2 at=3 xor=ff qp=ud"), \
+                fault(HERE, "loss", "prob=0.05 qp=ud"), \
+                fault(HERE, "mad", "delay=1 prob=0.2\ndrop class=4 every=2"):
+            loop(1, 2, messages=300, both=1)
+        if rounds % 4 == 0:
+            set_link(1, "down")
+            set_link(1, "up")
+    return rounds
+
+
+def test_faults_come_and_go_under_traffic():
+    """A short storm; sanitizers and the balance of the counters judge."""
+    over = threading.Event()
+    timer = threading.Timer(5, over.set)
+    timer.start()
+    asking = threading.Thread(target=lambda: [
+        nodeinfo("0,1", 20) for _ in range(60) if not over.is_set()])
+    asking.start()
+    try:
+        assert toggle_faults(over) > 1
+    finally:
+        timer.cancel()
+        over.set()
+        asking.join()
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    wait_until("nothing is on its way", at_rest)
     wait_until("fab2 reached", lambda: loop(1, 2, messages=10)["received"])
 
 
