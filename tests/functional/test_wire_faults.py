@@ -364,21 +364,30 @@ def nodeinfo(path, timeout_ms=1000, check=False):
                "nodeinfo", path, check=check)
 
 
-def test_lost_smp_times_out_once():
+def ask_until_answered():
+    """Whether smpquery asks again by itself is a matter of microseconds."""
+    wait_until("an answer", lambda: nodeinfo("0,1", 100).returncode == 0)
+
+
+def test_lost_smp_is_asked_for_again():
     grown = Growth(HERE)
     with fault(HERE, "mad", f"drop {ASK} nth=1") as lost:
-        assert nodeinfo("0,1", 100).returncode != 0
-        assert nodeinfo("0,1").returncode == 0
+        ask_until_answered()
         assert (lost.seen, lost.hit) == (2, 1)
     assert grown["dropped_fault_mad"] == 1
+
+
+def test_smps_that_are_all_lost_time_out():
+    with fault(HERE, "mad", f"drop {ASK} every=1") as lost:
+        assert nodeinfo("0,1", 50).returncode != 0
+        assert lost.hit >= 1
 
 
 def test_lost_answer_of_a_switch():
     where = f"switch0/port{switch_port(1)}"
     with fault(where, "mad", "drop class=0x81 method=0x81 nth=1") as lost:
-        assert nodeinfo("0,1", 100).returncode != 0
-        assert lost.hit == 1
-    assert nodeinfo("0,1").returncode == 0
+        ask_until_answered()
+        assert (lost.seen, lost.hit) == (2, 1)
 
 
 def test_rule_keeps_to_its_fields():
@@ -413,20 +422,20 @@ def test_lost_segment_of_an_sa_table_is_sent_again():
 
 
 def test_lost_sa_query_times_out():
-    with fault(HERE, "mad", "drop class=3 attr=0x11 count=1") as lost:
+    with fault(HERE, "mad", "drop class=3 attr=0x11 every=1") as lost:
         done = run("saquery", "-C", "fab1", "-t", 100, "-N", check=False)
         assert done.returncode != 0
-        assert lost.hit == 1
+        assert lost.hit >= 1
 
 
 def test_first_rule_that_strikes_takes_the_datagram():
     with fault(HERE, "mad", f"drop {ASK} nth=2\n"
                             f"delay=50 {ASK} every=1") as rules:
         assert nodeinfo("0,1").returncode == 0
-        assert nodeinfo("0,1", 100).returncode != 0
+        ask_until_answered()
         lines = rules.path.read_text().splitlines()
-        assert lines[0] == f"drop {ASK} nth=2 seen=2 hit=1"
-        assert lines[1] == f"delay=50 {ASK} every=1 seen=1 hit=1"
+        assert lines[0] == f"drop {ASK} nth=2 seen=3 hit=1"
+        assert lines[1] == f"delay=50 {ASK} every=1 seen=2 hit=2"
     assert rules.path.read_text() == "off\n"
 
 
