@@ -31,6 +31,7 @@ ABILITIES = {
 
 MARKERS = (
     "host: runs on the machine that starts labs, not inside one",
+    "full: a host's test that the everyday run has no time for",
     "fabric: needs the fabric and no driver",
     "core: belongs to the short list for emulated machines",
     "needs(ability): needs a driver that can do this",
@@ -59,7 +60,8 @@ def _fits_variant(item, variant):
 def _fits(item, driver, variant):
     """Does this test belong to a machine with this driver and variant?"""
     if item.get_closest_marker("host"):
-        return driver == "host"
+        return driver == ("host-full" if item.get_closest_marker("full")
+                          else "host")
     if not _fits_variant(item, variant):
         return False
     if item.get_closest_marker("fabric"):

@@ -21,53 +21,12 @@ import time
 
 import pytest
 
+from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, SOON,
+                     command_line, expect_report, lines, processes_with,
+                     run_bare, run_lab, shell, started, temporaries,
+                     wait_until)
+
 pytestmark = pytest.mark.host
-
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or
-                     pathlib.Path.home() / ".cache") / "ib_ipoib"
-# what a lab may need at most, builds included, where no limit is the test
-PATIENCE = 900
-# how long a condition that must come true may take
-SOON = 30
-
-# A lab under test must not think that it is inside one.
-ENVIRONMENT = {name: value for name, value in os.environ.items()
-               if not name.startswith("LAB_")}
-
-
-def command_line(*args, checkout=CHECKOUT):
-    return [str(checkout / "tests" / "lab"), *args]
-
-
-def run_lab(*args, checkout=CHECKOUT, **more):
-    """Run tests/lab to its end; streams as bytes."""
-    return subprocess.run(command_line(*args, checkout=checkout),
-                          stdin=subprocess.DEVNULL, capture_output=True,
-                          env=ENVIRONMENT, timeout=PATIENCE, check=False,
-                          **more)
-
-
-def run_bare(*command, kernel="uml", options=()):
-    """Run a command in the quickest lab, one without a driver."""
-    return run_lab("run", "--kernel", kernel, "--driver", "none", *options,
-                   "--", *command)
-
-
-def shell(script, **more):
-    return run_bare("sh", "-c", script, **more)
-
-
-def wait_until(condition, what):
-    end = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < end, "still not: " + what
-        time.sleep(0.02)
-
-
-def lines(data):
-    return data.decode().splitlines()
-
 
 @pytest.fixture(scope="module", autouse=True)
 def warm_cache():
@@ -139,9 +98,6 @@ BAD = [
     ["run", "--colour", "--", "true"],
     ["shell", "--", "true"],
 ]
-LATER = [
-    ["--hca", "ports=2"],
-]
 
 
 @pytest.mark.parametrize("args", BAD, ids=" ".join)
@@ -165,14 +121,6 @@ def test_a_bad_value_is_told_the_allowed_ones(option, value, allowed):
     assert result.returncode == 2
     words = re.findall(r"[^\s,]+", result.stderr.decode())
     assert {option, *allowed} <= {word.rstrip(":") for word in words}
-
-
-@pytest.mark.parametrize("args", LATER, ids=" ".join)
-def test_what_comes_later_says_so(args):
-    result = run_lab("run", *args, "--", "true")
-    assert result.returncode == 2
-    line, = lines(result.stderr)
-    assert "later" in line and args[0] in line
 
 
 # -- streams -----------------------------------------------------------------
@@ -209,20 +157,6 @@ def test_a_reader_that_goes_away_ends_the_lab():
         lab.stdout.read(10)
         lab.stdout.close()
         assert lab.wait(timeout=SOON) == 128 + signal.SIGPIPE
-
-
-@contextlib.contextmanager
-def started(*args, checkout=CHECKOUT, **more):
-    """A lab that runs while the test goes on."""
-    more.setdefault("stdout", subprocess.PIPE)
-    more.setdefault("stderr", subprocess.DEVNULL)
-    lab = subprocess.Popen(command_line(*args, checkout=checkout),
-                           stdin=subprocess.DEVNULL, env=ENVIRONMENT, **more)
-    try:
-        yield lab
-    finally:
-        lab.kill()
-        lab.wait()
 
 
 def test_the_shell_takes_a_script():
@@ -404,27 +338,12 @@ REPORTS = [
     ("ubsan", "debug", "UBSAN"), ("leak", "debug", "kmemleak"),
     ("hung", "debug", "hung task"), ("stall", "uml", "RCU stall"),
 ]
-LIMITS = """
-echo 1 > /proc/sys/kernel/hung_task_check_interval_secs
-echo 2 > /proc/sys/kernel/hung_task_timeout_secs
-echo 3 > /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
-"""
 
 
 @pytest.mark.parametrize("what,kernel,kind", REPORTS,
                          ids=["%s-%s" % row[:2] for row in REPORTS])
 def test_a_report_is_70_and_on_stderr(what, kernel, kind):
-    """Whatever the command returned: here it always returns 0."""
-    result = shell("exec 2> /dev/null; %s\ninsmod $LAB_MODULES/"
-                   "lab_provoke.ko what=%s; exit 0" % (LIMITS, what),
-                   kernel=kernel)
-    assert result.returncode == 70
-    text = result.stderr.decode()
-    assert "lab: the kernel reported: %s\n" % kind in text
-    # the report itself names where it happened
-    assert "provoke" in text
-    log = re.search(r"^lab: the kernel's log is (.*)$", text, re.M).group(1)
-    assert os.path.exists(log)
+    expect_report(what, kernel, kind)
 
 
 def test_a_report_is_70_on_debians_kernel():
@@ -476,24 +395,6 @@ def test_a_checkout_without_the_driver_is_125(changed_checkout):
 
 
 # -- nothing left, nothing disturbed -----------------------------------------
-
-def processes_with(text):
-    """Command lines on this host that have @text, but for our own."""
-    found = []
-    for where in glob.glob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = pathlib.Path(where).read_bytes().decode(errors="replace")
-            if text in words and where != "/proc/%d/cmdline" % os.getpid():
-                found.append(words.replace("\0", " "))
-    return found
-
-
-def temporaries(lab):
-    """The temporary folders of a lab; its process number is in their names."""
-    names = os.listdir(CACHE / "tmp") if (CACHE / "tmp").exists() else []
-    return [name for name in names
-            if name.rpartition(".")[2].startswith("%x-" % lab.pid)]
-
 
 def lock_is_free(path):
     return subprocess.run(["flock", "-n", path, "true"],

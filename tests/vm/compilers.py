@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which compilers besides a kernel's own build modules for it?
+"""Which compilers read the sources for a kernel?
 
-Such a build is there to have the sources read by another compiler; what comes
-out is not loaded.
+With all their warnings on. What comes out of another compiler than the
+kernel's own is not loaded.
 """
 
 
@@ -18,7 +18,13 @@ class Compiler:
         # what its warnings about the kernel's own headers are turned off by
         self.flags = flags
 
+    def arguments(self):
+        """What make is told to have all warnings, and as errors."""
+        return ["W=1", "KCFLAGS=" + " ".join(["-Werror", *self.flags])]
 
+
+# the one the kernel was built with
+OWN = Compiler("", None, [], [])
 CLANG = Compiler("clang-19", "trixie", [
     "CONFIG_CC_IS_GCC=", "CONFIG_GCC_VERSION=0",
     "CONFIG_CC_IS_CLANG=y", "CONFIG_CLANG_VERSION=190107",

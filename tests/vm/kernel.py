@@ -59,11 +59,11 @@ class Kernel:
     def make(self, compiler=None):
         """The start of a make command for external modules.
 
-        With @compiler, of compilers.COMPILERS, or by default the kernel's own.
+        With @compiler, or by default the kernel's own.
         """
         arch = ["ARCH=um"] if self.machine == "uml" else []
         argv = ["make", *arch, "-C", self.path("build")]
-        if compiler:
+        if compiler and compiler.name:
             return roots.inside(compiler.release, [
                 *argv, "CC=" + compiler.name, *compiler.config])
         if self.tools != debs.codename():

@@ -59,23 +59,23 @@ PARTS = {part.name: part for part in (
 )}
 
 
-def build(part, kernel, checkout, log, strict=False, compiler=None):
+def build(part, kernel, checkout, log, reader=None):
     """The folder with @part's modules for @kernel; @log gets make's output.
 
-    @strict: with all warnings there are, and as errors. @compiler, of
-    compilers.COMPILERS, instead of the kernel's own.
+    @reader is a compiler that is to read the sources with all its warnings on,
+    and as errors.
     """
     files = part.files(checkout)
-    more = strictness(compiler) if strict else []
+    more = reader.arguments() if reader else []
     name = "%s-%s" % (part.name, cache.digest(
         cache.digest_files(checkout, files), kernel.folder, *more,
-        *([compiler.name, *compiler.config] if compiler else [])))
+        reader.name if reader else ""))
     # dpkg's tilde and colon confuse make in a path
     kind = os.path.join("modules", cache.digest(kernel.folder))
 
     def make(folder):
         _copy(checkout, files, folder)
-        _make(part, [*kernel.make(compiler), *more], folder, log)
+        _make(part, [*kernel.make(reader), *more], folder, log)
 
     fresh = not os.path.isdir(cache.path(kind, name))
     if fresh:
@@ -84,12 +84,6 @@ def build(part, kernel, checkout, log, strict=False, compiler=None):
     if fresh:
         cache.forget_unused(kind, KEEP_DAYS)
     return os.path.join(where, part.folder)
-
-
-def strictness(compiler):
-    """What make is told to have all warnings as errors."""
-    flags = ["-Werror", *(compiler.flags if compiler else [])]
-    return ["W=1", "KCFLAGS=" + " ".join(flags)]
 
 
 def _copy(checkout, files, folder):
