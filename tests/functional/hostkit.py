@@ -22,8 +22,8 @@ ENVIRONMENT = {name: value for name, value in os.environ.items()
                if not name.startswith("LAB_")}
 
 
-def command_line(*args, checkout=CHECKOUT):
-    return [str(checkout / "tests" / "lab"), *args]
+def command_line(*args, checkout=CHECKOUT, program="lab"):
+    return [str(checkout / "tests" / program), *args]
 
 
 def run_lab(*args, checkout=CHECKOUT, **more):
@@ -56,11 +56,12 @@ def lines(data):
 
 
 @contextlib.contextmanager
-def started(*args, checkout=CHECKOUT, **more):
-    """A lab that runs while the test goes on."""
+def started(*args, checkout=CHECKOUT, program="lab", **more):
+    """A lab, or a check, that runs while the test goes on."""
     more.setdefault("stdout", subprocess.PIPE)
     more.setdefault("stderr", subprocess.DEVNULL)
-    lab = subprocess.Popen(command_line(*args, checkout=checkout),
+    lab = subprocess.Popen(command_line(*args, checkout=checkout,
+                                        program=program),
                            stdin=subprocess.DEVNULL, env=ENVIRONMENT, **more)
     try:
         yield lab

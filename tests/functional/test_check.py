@@ -67,6 +67,14 @@ def test_a_lane_that_cannot_run_fails_every_test(check):
     assert check.run_lane(lane, "") == (0, 3)
 
 
+def test_a_lane_that_cannot_collect_has_failed(check, capsys, monkeypatch):
+    lane = a_lane(check, [], [])
+    lane.expected = check.GuestLane("uml", "none").expected
+    monkeypatch.setattr(check, "FUNCTIONAL", "tests/no_such_folder")
+    assert check.run_lane(lane, "") == (0, 1)
+    assert "cannot be collected" in capsys.readouterr().out
+
+
 def test_a_lane_with_nothing_chosen_does_not_start(check):
     lane = a_lane(check, [], [("a", True)])
     assert check.run_lane(lane, "nothing") == (0, 0)

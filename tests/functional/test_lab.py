@@ -416,12 +416,16 @@ def test_a_lab_that_is_killed_leaves_nothing(signum, kernel):
         wait_until(lambda: not temporaries(lab), "folders gone")
 
 
-def test_a_lab_killed_while_it_builds_leaves_nothing(changed_checkout):
+@pytest.mark.parametrize("program,args", [
+    ("lab", ["run", "--driver", "none", "--", "true"]),
+    ("check", ["build/uml"])], ids=["lab", "check"])
+def test_what_is_killed_while_it_builds_leaves_nothing(changed_checkout,
+                                                       program, args):
     source = changed_checkout / "tests" / "fabric" / "fab_main.c"
     # a content that was never built before
     source.write_text("/* %d */\n%s" % (time.time_ns(), source.read_text()))
-    with started("run", "--driver", "none", "--", "true",
-                 checkout=changed_checkout, stderr=subprocess.PIPE) as lab:
+    with started(*args, checkout=changed_checkout, program=program,
+                 stderr=subprocess.PIPE) as lab:
         assert lab.stderr.readline().startswith(b"lab: building fabric")
         wait_until(lambda: temporaries(lab), "build begun")
         building, = temporaries(lab)
