@@ -298,10 +298,11 @@ static void fab_sq_step(struct fab_qp *qp, enum ib_qp_state state)
 		status = fab_completion_status(qp, true) ?:
 			 fab_ud_send(qp, wqe);
 
+	/* Who sees the completion and asks for the state is to find SQE. */
+	if (status != IB_WC_SUCCESS && state == IB_QPS_RTS)
+		fab_qp_fail(qp, IB_QPS_SQE, false);
 	if (!fab_sq_complete(qp, wqe, status))
 		fab_qp_fail(qp, IB_QPS_ERR, true);
-	else if (status != IB_WC_SUCCESS && state == IB_QPS_RTS)
-		fab_qp_fail(qp, IB_QPS_SQE, false);
 }
 
 static void fab_qp_report(struct fab_qp *qp, bool *flag,
