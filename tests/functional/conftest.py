@@ -25,7 +25,7 @@ import os
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 ABILITIES = {
     "stock": {"netdev", "children", "coalesce"},
-    "ours": {"netdev", "queues"},
+    "ours": {"netdev", "queues", "follows_pkey", "retries_ah"},
     "none": set(),
 }
 

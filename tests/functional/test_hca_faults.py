@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A driver on an HCA that fails: it counts what it loses, and goes on."""
+
+import os
+import pathlib
+import re
+
+import pytest
+
+from labkit import (DRIVER, FABRIC, all_active, completion_queues, edit,
+                    ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
+                    lid, on, ping, plug, queue_pairs, run, start_on,
+                    table, wait_until)
+
+pytestmark = pytest.mark.needs("netdev")
+
+
+def answers(source, target):
+    return ping(source, ip4(target), 1, check=False)
+
+
+def flood(source, target, count):
+    """Small packets as fast as they go; how many were answered."""
+    out = on(source, "ping", "-n", "-q", "-f", "-c", count, "-W", 1,
+             ip4(target), check=False).stdout
+    return int(re.search(r"(\d+) received", out).group(1))
+
+
+def addressed(host):
+    """Going down took the IPv6 address along."""
+    on(host, "ip", "addr", "replace", f"{ip6(host)}/64", "dev", "ib0", "nodad")
+
+
+def down_up(host):
+    on(host, "ip", "link", "set", "ib0", "down")
+    on(host, "ip", "link", "set", "ib0", "up")
+
+
+def up_again(host):
+    wait_until("carrier is back", lambda: has_carrier(host), timeout=60)
+    addressed(host)
+    other = 1 if host != 1 else 2
+    wait_until("the host answers", lambda: answers(other, host), timeout=60)
+    wait_until("the host is answered", lambda: answers(host, other),
+               timeout=60)
+
+
+# --- Verbs -------------------------------------------------------------------
+
+@pytest.mark.core
+def test_refused_sends_are_counted_and_the_rest_goes_on():
+    before = ethtool_stats(1)
+    with fault("fab1", "verbs", "post_send every=5") as refusal:
+        got = flood(1, 2, 200)
+        hits = refusal.hit
+    now = ethtool_stats(1)
+    assert hits >= 40
+    assert 0 < got < 200
+    assert now["tx_errors"] - before["tx_errors"] == hits
+    if DRIVER == "ours":
+        assert now["drop_tx_post"] - before["drop_tx_post"] == hits
+    ping(1, ip4(2), 10)
+
+
+def test_refused_sends_do_not_wedge_a_queue():
+    """Under load every slot of the ring and the byte limit come round."""
+    with fault("fab1", "verbs", "post_send prob=0.02") as refusal:
+        assert iperf(1, 2, "-t", 1)["sum_received"]["bytes"] > 10_000
+        iperf(1, 2, "-u", "-b", "0", "-l", 1400, "-t", 1)
+        assert refusal.hit > 20
+    assert iperf(1, 2, "-t", 1)["sum_received"]["bytes"] > 100_000
+    idle = lambda: all(pair["sq"].startswith("0/")
+                       for qpn, pair in queue_pairs(1).items() if qpn > 1)
+    wait_until("nothing is left in the rings", idle)
+    for queue in on(1, "sh", "-c", "cat /sys/class/net/ib0/queues/tx-*/"
+                    "byte_queue_limits/inflight").stdout.split():
+        assert queue == "0"
+
+
+# The stock driver without a handle for its broadcast group stays without
+# carrier until it is taken down.
+@pytest.mark.parametrize("verb", [
+    "attach_mcast",
+    pytest.param("create_ah", marks=pytest.mark.needs("retries_ah"))])
+def test_a_start_survives_a_verb_that_fails(verb):
+    """What the first attempt lacks a later one gets."""
+    with fault("fab2", "verbs", f"{verb} nth=1") as refusal:
+        down_up(2)
+        wait_until("the verb failed", lambda: refusal.hit)
+        up_again(2)
+    ping(1, ip4(2))
+    ping(2, ip6(1))
+
+
+# --- Completions -------------------------------------------------------------
+
+@pytest.mark.core
+def test_a_send_that_fails_stops_nobody_for_long():
+    before = ethtool_stats(1)
+    with fault("fab1", "completions",
+               "status=LOC_PROT_ERR nth=3 dir=send") as failure:
+        ping(1, ip4(2), 5, check=False)
+        assert failure.hit == 1
+    wait_until("host 2 answers", lambda: answers(1, 2), timeout=60)
+    ping(1, ip4(2), 10)
+    # The stock driver takes a packet for sent whatever its completion says.
+    if DRIVER == "ours":
+        now = ethtool_stats(1)
+        assert now["drop_tx_error"] - before["drop_tx_error"] == 1
+    assert not [pair for pair in queue_pairs(1).values()
+                if pair["state"] in ("SQE", "ERR")]
+
+
+def test_stalled_completions_stop_a_queue_and_let_it_go():
+    """Nothing is lost but time when the HCA comes to its senses in time."""
+    before = ethtool_stats(1)["tx_packets"]
+    with fault("fab1", "completions", "stall dir=send"):
+        sender = start_on(1, "ping", "-q", "-f", "-c", 5000, ip4(2))
+        wait_until("completions wait",
+                   lambda: sum(cq["held"] for cq in completion_queues(1)))
+        (FABRIC / "fab1/faults/completions").write_text("release")
+        sender.wait(timeout=120)
+    assert sum(cq["held"] for cq in completion_queues(1)) == 0
+    wait_until("they are counted",
+               lambda: ethtool_stats(1)["tx_packets"] > before + 1000)
+    ping(1, ip4(2), 10)
+
+
+BLAST = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setblocking(False)
+for _ in range(20000):
+    try:
+        s.sendto(bytes(100), (sys.argv[1], 9))
+    except BlockingIOError:
+        break
+"""
+
+
+def timeouts():
+    """What the kernel said of transmit queues that stand still."""
+    return re.findall(r"ib0.*(?:timed out|timeout).*", run("dmesg").stdout)
+
+
+def test_a_queue_that_stands_still_is_started_anew():
+    """No completion for longer than the watchdog waits."""
+    before = len(timeouts())
+    with fault("fab1", "completions", "stall dir=send"):
+        on(1, "/usr/bin/python3", "-c", BLAST, ip4(2))
+        wait_until("the watchdog barks", lambda: len(timeouts()) > before)
+    up_again(1)
+    ping(1, ip4(2), 10)
+
+
+# --- HCAs that come and go ----------------------------------------------------
+
+@pytest.mark.core
+@pytest.mark.parametrize("how", ["0", "surprise"])
+def test_hca_leaves_under_traffic_and_comes_back(how):
+    """Seen from both sides: the one that loses it, and the one left alone."""
+    noise = [start_on(1, "ping", "-q", "-f", ip4(2)),
+             start_on(2, "ping", "-q", "-f", ip4(1))]
+    fatal = events("fab2")["DEVICE_FATAL"]
+    try:
+        sent = ethtool_stats(2)["tx_packets"]
+        wait_until("traffic flows",
+                   lambda: ethtool_stats(2)["tx_packets"] > sent + 100)
+        plug(2, how)
+        assert events("fab2")["DEVICE_FATAL"] - fatal == (how == "surprise")
+        assert on(2, "ip", "link", "show", "dev", "ib0",
+                  check=False).returncode
+    finally:
+        for sender in noise:
+            sender.kill()
+            sender.wait()
+        plug(2)
+        run("lab-hosts", "adopt", 2)
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    up_again(2)
+    ping(1, ip4(2))
+    ping(2, ip6(1))
+
+
+# --- What a subnet manager moves ----------------------------------------------
+
+def remember_lid(host, new):
+    """Make OpenSM, which is stopped, believe it once gave this LID."""
+    file = pathlib.Path(os.environ["LAB_SM_CONF"]) / "guid2lid"
+    guid = f"0x02fab0000000{host:02x}01"
+    file.write_text(re.sub(rf"^{guid} .*$", f"{guid} {new:#06x} {new:#06x}",
+                           file.read_text(), flags=re.M))
+
+
+def test_another_lid():
+    """It changes while the port is ACTIVE, and OpenSM leaves it there."""
+    run("lab-sm", "stop")
+    try:
+        remember_lid(2, 0x55)
+        edit(2, "lid", "0x55")
+        wait_until("the port has it", lambda: lid(2) == 0x55)
+    finally:
+        run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+    assert lid(2) == 0x55
+    # Who knew the old one has to ask for the new one.
+    wait_until("host 2 answers", lambda: answers(1, 2), timeout=60)
+    wait_until("host 1 answers", lambda: answers(2, 1), timeout=60)
+    ping(1, ip4(2))
+    ping(2, ip6(1))
+
+
+@pytest.mark.needs("follows_pkey")
+def test_another_place_for_the_partition_key():
+    """The interface belongs to a partition, not to a place in the table."""
+    def index():
+        return {pair["pkey_index"] for qpn, pair in queue_pairs(2).items()
+                if qpn > 1}
+
+    assert table(2, "pkeys")[0] == 0xffff
+    edit(2, "pkeys", "5 0xffff")
+    edit(2, "pkeys", "0 0")
+    try:
+        wait_until("its queue pairs follow", lambda: index() == {"5"})
+        up_again(2)
+    finally:
+        edit(2, "pkeys", "0 0xffff")
+        edit(2, "pkeys", "5 0")
+    wait_until("they come back", lambda: index() == {"0"})
+    up_again(2)
+    ping(2, ip6(1))
