@@ -8,7 +8,10 @@
  *		fab<i>/qps		queue pairs
  *		fab<i>/cqs		completion queues
  *		offload_check		see fab_check.c
+ *		fab<i>/ahs		address handles
+ *		fab<i>/port<p>/groups	multicast groups attached to
  *		<node>/port<p>/counters	this port
+ *		<node>/port<p>/pcap	what its cable carries, live
  *		<node>/port<p>/link	up or down; write the same
  *		<node>/port<p>/faults/	of packets that leave here; but of those
  *					that arrive: rx_csum
@@ -373,6 +376,7 @@ static struct dentry *fab_debugfs_node(struct fab_node *node)
 		if (fab_node_is_switch(node))
 			continue;
 		fab_offload_debugfs(port, faults);
+		fab_dump_port_debugfs(port, sub);
 		fab_inject_debugfs(port, sub);
 		fab_event_debugfs(&port->events, sub);
 		fab_edit_debugfs(port, sub);
@@ -396,6 +400,7 @@ void fab_debugfs_create(void)
 				    &fab_qps_fops);
 		debugfs_create_file("cqs", 0400, dir, &fabric.hcas[i],
 				    &fab_cqs_fops);
+		fab_dump_node_debugfs(&fabric.hcas[i], dir);
 		fab_event_debugfs(&fabric.hcas[i].events, dir);
 		fab_plug_debugfs(&fabric.hcas[i], dir);
 		fab_hca_faults_debugfs(&fabric.hcas[i], dir);

@@ -248,6 +248,27 @@ static int fab_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 	return 0;
 }
 
+/* Address handles are made and destroyed in any context. */
+static void fab_ah_add(struct fab_ah *ah)
+{
+	struct fab_hca *hca = to_fab_hca(ah->ibah.device);
+	unsigned long flags;
+
+	spin_lock_irqsave(&hca->ah_lock, flags);
+	list_add_tail(&ah->entry, &hca->ahs);
+	spin_unlock_irqrestore(&hca->ah_lock, flags);
+}
+
+static void fab_ah_del(struct fab_ah *ah)
+{
+	struct fab_hca *hca = to_fab_hca(ah->ibah.device);
+	unsigned long flags;
+
+	spin_lock_irqsave(&hca->ah_lock, flags);
+	list_del(&ah->entry);
+	spin_unlock_irqrestore(&hca->ah_lock, flags);
+}
+
 static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 			 struct ib_udata *udata)
 {
@@ -267,8 +288,10 @@ static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 	ah->path_bits = rdma_ah_get_path_bits(attr);
 	ah->port_num = rdma_ah_get_port_num(attr);
 	ah->has_grh = rdma_ah_get_ah_flags(attr) & IB_AH_GRH;
-	if (!ah->has_grh)
+	if (!ah->has_grh) {
+		fab_ah_add(ah);
 		return 0;
+	}
 	if (grh->sgid_index >= to_fab_hca(ibah->device)->node->shape.guids)
 		return -EINVAL;
 
@@ -277,6 +300,7 @@ static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 	ah->hop_limit = grh->hop_limit;
 	ah->flow_label = grh->flow_label;
 	ah->dgid = grh->dgid;
+	fab_ah_add(ah);
 	return 0;
 }
 
@@ -300,8 +324,10 @@ static int fab_query_ah(struct ib_ah *ibah, struct rdma_ah_attr *attr)
 /* The hardware reads an address vector when it sends, and not before. */
 static int fab_destroy_ah(struct ib_ah *ibah, u32 flags)
 {
-	if (!atomic_read(&to_fab_ah(ibah)->in_use))
+	if (!atomic_read(&to_fab_ah(ibah)->in_use)) {
+		fab_ah_del(to_fab_ah(ibah));
 		return 0;
+	}
 
 	fab_misuse(to_fab_hca(ibah->device), FAB_MISUSE_AH_BUSY,
 		   "an address handle was destroyed under a posted send");
@@ -388,6 +414,8 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 	xa_init_flags(&hca->qps, XA_FLAGS_ALLOC);
 	xa_init_flags(&hca->cqs, XA_FLAGS_ALLOC);
 	xa_init_flags(&hca->mrs, XA_FLAGS_ALLOC);
+	spin_lock_init(&hca->ah_lock);
+	INIT_LIST_HEAD(&hca->ahs);
 	hca->ibdev.node_type = RDMA_NODE_IB_CA;
 	hca->ibdev.node_guid = node->guid;
 	memcpy(hca->ibdev.node_desc, node->desc, sizeof(node->desc));

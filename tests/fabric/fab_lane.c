@@ -75,9 +75,13 @@ struct fab_parcel *fab_parcel_pack(struct fab_lane *lane,
  */
 void fab_lane_carry(struct fab_lane *lane, const struct fab_freight *what)
 {
-	if (!fab_link_is_up(lane->port))
+	if (!fab_link_is_up(lane->port)) {
 		fab_count(lane->port, FAB_DROP_LINK_DOWN);
-	else if (what->pkt)
+		return;
+	}
+
+	fab_capture(lane->port->peer, what);
+	if (what->pkt)
 		fab_link_arrive(lane->port->peer, what->pkt);
 	else
 		fab_link_arrive_smp(lane->port->peer, what->smp);

@@ -197,8 +197,6 @@ bool fab_link_is_up(const struct fab_port *port)
  */
 void fab_link_arrive(struct fab_port *port, struct fab_packet *pkt)
 {
-	if (unlikely(READ_ONCE(port->watched)))
-		fab_capture_packet(port, pkt);
 	fab_count(port, FAB_RCV_PACKETS);
 	fab_count_add(port, FAB_RCV_WORDS, fab_packet_words(pkt));
 	if (fab_lid_is_mcast(pkt->dlid))
@@ -226,8 +224,6 @@ void fab_link_cross(struct fab_port *port, struct fab_packet *pkt)
 		return;
 	}
 
-	if (unlikely(READ_ONCE(port->watched)))
-		fab_capture_packet(port, pkt);
 	fab_count(port, FAB_XMIT_PACKETS);
 	fab_count_add(port, FAB_XMIT_WORDS, fab_packet_words(pkt));
 	if (fab_lid_is_mcast(pkt->dlid))
@@ -270,8 +266,6 @@ void fab_link_send(struct fab_port *port, struct fab_packet *pkt)
  */
 void fab_link_arrive_smp(struct fab_port *port, const struct fab_smp *smp)
 {
-	if (unlikely(READ_ONCE(port->watched)))
-		fab_capture_smp(port, smp);
 	fab_count(port, FAB_RCV_PACKETS);
 	fab_count_add(port, FAB_RCV_WORDS, FAB_WORDS_SMP);
 
@@ -291,8 +285,6 @@ static void fab_link_cross_smp(struct fab_port *port,
 		return;
 	}
 
-	if (unlikely(READ_ONCE(port->watched)))
-		fab_capture_smp(port, smp);
 	fab_count(port, FAB_XMIT_PACKETS);
 	fab_count_add(port, FAB_XMIT_WORDS, FAB_WORDS_SMP);
 	if (unlikely(READ_ONCE(port->faults)))

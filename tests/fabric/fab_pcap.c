@@ -19,6 +19,7 @@
 #include <rdma/ib_pack.h>
 
 #include "fab_debugfs.h"
+#include "fab_wirefault.h"
 
 /* Bytes a reader may lag behind; a power of two, so that positions may wrap */
 #define FAB_CAPTURE_ROOM	BIT(20)
@@ -245,26 +246,7 @@ static void fab_capture_add(struct fab_port *port,
 		wake_up_interruptible(&cap->wait);
 }
 
-/**
- * fab_capture_packet - a datagram leaves a port, or arrives at it
- * @port: a port that is watched
- * @pkt: the datagram
- *
- * Context: softirq, RCU read section.
- */
-void fab_capture_packet(struct fab_port *port, const struct fab_packet *pkt)
-{
-	fab_capture_add(port, pkt, 0);
-}
-
-/**
- * fab_capture_smp - the same for a subnet management packet
- * @port: a port that is watched
- * @smp: the packet
- *
- * Context: softirq, RCU read section.
- */
-void fab_capture_smp(struct fab_port *port, const struct fab_smp *smp)
+static void fab_capture_smp(struct fab_port *port, const struct fab_smp *smp)
 {
 	struct ib_sge sge = {
 		.addr = (uintptr_t)&smp->mad,
@@ -281,6 +263,21 @@ void fab_capture_smp(struct fab_port *port, const struct fab_smp *smp)
 	};
 
 	fab_capture_add(port, &pkt, FAB_VL_MANAGEMENT);
+}
+
+/**
+ * fab_capture - a packet leaves a port by its cable, or arrives there
+ * @port: the port
+ * @what: the packet
+ *
+ * Context: softirq, RCU read section. Nothing happens when nobody looks.
+ */
+void fab_capture(struct fab_port *port, const struct fab_freight *what)
+{
+	if (what->pkt)
+		fab_capture_add(port, what->pkt, 0);
+	else
+		fab_capture_smp(port, what->smp);
 }
 
 /* --- The file ------------------------------------------------------------ */
@@ -310,6 +307,25 @@ static struct fab_capture *fab_capture_create(struct fab_port *port)
 	return cap;
 }
 
+/*
+ * Send packets of this cable by way of fab_wire_leave(), in both directions:
+ * there alone somebody looks for captures.
+ */
+static void fab_pcap_divert(struct fab_port *port)
+{
+	struct fab_port *peer = port->peer;
+	bool watched = rcu_access_pointer(port->capture) ||
+		       (peer && rcu_access_pointer(peer->capture));
+
+	lockdep_assert_held(&fab_capture_mutex);
+
+	if (!peer)
+		return;
+
+	assign_bit(FAB_FAULT_WATCHED, &port->faults, watched);
+	assign_bit(FAB_FAULT_WATCHED, &peer->faults, watched);
+}
+
 static int fab_pcap_open(struct inode *inode, struct file *file)
 {
 	struct fab_port *port = inode->i_private;
@@ -322,7 +338,7 @@ static int fab_pcap_open(struct inode *inode, struct file *file)
 	mutex_lock(&fab_capture_mutex);
 	if (!rcu_access_pointer(port->capture)) {
 		rcu_assign_pointer(port->capture, cap);
-		WRITE_ONCE(port->watched, true);
+		fab_pcap_divert(port);
 		err = 0;
 	}
 	mutex_unlock(&fab_capture_mutex);
@@ -340,8 +356,8 @@ static int fab_pcap_release(struct inode *inode, struct file *file)
 	struct fab_capture *cap = file->private_data;
 
 	mutex_lock(&fab_capture_mutex);
-	WRITE_ONCE(cap->port->watched, false);
 	RCU_INIT_POINTER(cap->port->capture, NULL);
+	fab_pcap_divert(cap->port);
 	mutex_unlock(&fab_capture_mutex);
 	/* No packet is being captured after this. */
 	synchronize_rcu();
@@ -368,6 +384,7 @@ static ssize_t fab_pcap_take(struct fab_capture *cap, char __user *to,
 	if (copy_to_user(to, cap->ring + start, part))
 		return -EFAULT;
 
+	/* Pairs with the acquire in fab_ring_room(). */
 	smp_store_release(&cap->tail, cap->tail + part);
 	return part;
 }

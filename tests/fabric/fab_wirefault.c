@@ -108,6 +108,7 @@ void fab_wire_leave(struct fab_port *port, const struct fab_freight *what)
 	struct fab_lane *lane = port->lane;
 	const struct fab_fault *fault;
 
+	fab_capture(port, what);
 	if (fab_mad_takes(lane, what))
 		return;
 	if (fab_fault_strikes(lane, FAB_FAULT_LOSS, what)) {

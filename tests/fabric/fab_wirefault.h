@@ -29,6 +29,7 @@
  * @FAB_FAULT_DELAY: it arrives later
  * @FAB_FAULT_REORDER: later ones overtake it
  * @FAB_FAULT_MAD: a rule for management datagrams takes it
+ * @FAB_FAULT_WATCHED: nothing, but an end of its cable is captured
  */
 enum fab_fault_kind {
 	FAB_FAULT_LOSS,
@@ -37,6 +38,7 @@ enum fab_fault_kind {
 	FAB_FAULT_DELAY,
 	FAB_FAULT_REORDER,
 	FAB_FAULT_MAD,
+	FAB_FAULT_WATCHED,
 };
 
 /* Kinds that have one rule each; management datagrams have a list. */

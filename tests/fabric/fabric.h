@@ -212,7 +212,6 @@ enum fab_rx_fault {
  * @peer: the port at the other end of the cable; wired for life, or NULL
  * @num: port number, 0 is the management port of a switch
  * @guid: port GUID
- * @watched: its cable is captured; what leaves and arrives is to be told
  * @faults: what is wrong with packets that leave here, BIT of enum
  *	fab_fault_kind; 0 when nothing is
  * @lane: the way onto the cable; ports that have none have none
@@ -248,7 +247,6 @@ struct fab_port {
 	u8 num;
 	__be64 guid;
 
-	bool watched;
 	unsigned long faults;
 	struct fab_lane *lane;
 	unsigned int breaks;
@@ -387,6 +385,8 @@ extern struct fab_fabric fabric;
  * @next_qpn: where the search for a free number goes on
  * @cqs: completion queues, by a number of their own
  * @next_cq: where the search for a free number goes on
+ * @ah_lock: @ahs
+ * @ahs: address handles
  * @mrs: memory regions by lkey
  * @next_mr: where the search for a free key goes on
  * @listening: ib_core has registered it and may be told events
@@ -403,6 +403,8 @@ struct fab_hca {
 	u32 next_qpn;
 	struct xarray cqs;
 	u32 next_cq;
+	spinlock_t ah_lock; /* ahs */
+	struct list_head ahs;
 	struct xarray mrs;
 	u32 next_mr;
 	bool listening;
@@ -425,6 +427,7 @@ struct fab_mr {
 /**
  * struct fab_ah - an address vector
  * @ibah: for ib_core
+ * @entry: in the HCA's list
  * @dlid: destination
  * @sl: service level
  * @path_bits: added to the source LID
@@ -439,6 +442,7 @@ struct fab_mr {
  */
 struct fab_ah {
 	struct ib_ah ibah;
+	struct list_head entry;
 	u16 dlid;
 	u8 sl;
 	u8 path_bits;
@@ -1015,9 +1019,12 @@ bool fab_pma_answer(struct fab_port *port, const struct ib_mad *req,
 void fab_pma_switch_gmp(struct fab_port *in, struct fab_packet *pkt);
 
 /* fab_pcap.c */
-void fab_capture_packet(struct fab_port *port, const struct fab_packet *pkt);
-void fab_capture_smp(struct fab_port *port, const struct fab_smp *smp);
+void fab_capture(struct fab_port *port, const struct fab_freight *what);
 void fab_pcap_debugfs(struct fab_port *port, struct dentry *dir);
+
+/* fab_dump.c */
+void fab_dump_node_debugfs(struct fab_node *node, struct dentry *dir);
+void fab_dump_port_debugfs(struct fab_port *port, struct dentry *dir);
 
 /* fab_debugfs.c */
 void fab_debugfs_create(void);
