@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The lab's commands inside the guest: lab-sm, lab-driver, lab-hosts."""
+"""The lab's commands inside the guest: lab-sm, lab-driver, lab-hosts and so on."""
 
 import os
 import sys
 
+from . import guids, pcap
 from .kernel import StepError, read
 from .lab import Lab, load_config
 
@@ -12,7 +13,10 @@ USAGE = {"sm": "usage: lab-sm stop|start|resweep|log|status [NUMBER]",
                    "unload",
          "hosts": "usage: lab-hosts [adopt HOST...]    (waits until all "
                   "hosts reach each other; adopt: gives hosts whose HCA came "
-                  "back their new interface)"}
+                  "back their new interface)",
+         "guid": "usage: lab-guid list|add|del HOST [GUID...]    (0: the "
+                 "subnet manager chooses one)",
+         "pcap": "usage: lab-pcap NODE/PORT|FILE [TSHARK-OPTION...]"}
 
 
 def run_sm(lab, args):
@@ -75,9 +79,25 @@ def run_hosts(lab, args):
     lab.adopt(wanted)
 
 
+def run_guid(lab, args):
+    """Alias GUIDs of a host's port: show, add or delete them."""
+    action, host, *words = args
+    guids.work(action, int(host), words, lab.seconds)
+
+
+def run_pcap(_lab, args):
+    """Show what a port's cable carries."""
+    name, *options = args
+    pcap.show(name, options)
+
+
+TOOLS = {"sm": run_sm, "driver": run_driver, "hosts": run_hosts,
+         "guid": run_guid, "pcap": run_pcap}
+
+
 def main(name, *args):
     """Run the tool called @name; its exit status."""
-    tool = {"sm": run_sm, "driver": run_driver, "hosts": run_hosts}[name]
+    tool = TOOLS[name]
     try:
         # a host sees its own sysfs, without the others' interfaces
         if not os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net"):
