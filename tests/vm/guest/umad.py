@@ -26,8 +26,10 @@ REGISTER = struct.Struct("=I16xBBB3xBx")
 IOCTL_REGISTER = 0xc0000000 | REGISTER.size << 16 | 0x1b << 8 | 1
 IOCTL_ENABLE_PKEY = 0x1b << 8 | 3
 # struct ib_user_mad_hdr: agent, status, timeout in ms, retries, length; QPN,
-# Q_Key and LID big endian, SL, path bits; no GRH; P_Key index
-HEADER = struct.Struct("=IIIII4s4s2sBB24xH6x")
+# Q_Key and LID big endian, SL, path bits; no GRH. Who enabled P_Keys has an
+# index and reserved bytes more, all zero here.
+HEADER = struct.Struct("=IIIII4s4s2sBB24x")
+PKEY_INDEX = bytes(8)
 # common MAD header, RMPP header (unused), SA header
 SA_HEAD = struct.Struct(">BBBBHHQHHI12xQHHQ")
 TIMEOUT_MS = 2000
@@ -56,14 +58,18 @@ def port_file(hca, port, name):
 
 
 class Administrator:
-    """The subnet administrator, asked from one port."""
+    """The subnet administrator at a LID, asked by way of an open device."""
 
-    def __init__(self, hca, port=1):
-        self.lid = int(port_file(hca, port, "sm_lid"), 0)
-        self.level = int(port_file(hca, port, "sm_sl"), 0)
-        self.file = os.open(_device(hca, port), os.O_RDWR | os.O_NONBLOCK)
+    def __init__(self, file, lid, level=0, more=PKEY_INDEX):
+        self.file = file
+        self.lid = lid
+        self.level = level
+        self.ready = select.poll()
+        self.ready.register(file, select.POLLIN)
         self.transaction = os.getpid() << 8
-        fcntl.ioctl(self.file, IOCTL_ENABLE_PKEY)
+        self.more = more
+        if more:
+            fcntl.ioctl(self.file, IOCTL_ENABLE_PKEY)
         agent = bytearray(REGISTER.pack(0, 1, CLASS_SA, SA_VERSION, 0))
         fcntl.ioctl(self.file, IOCTL_REGISTER, agent)
         self.agent = REGISTER.unpack(agent)[0]
@@ -74,6 +80,11 @@ class Administrator:
 
     def ask(self, method, attribute, mask, record):
         """Send a request; the record that comes back."""
+        self.send(method, attribute, mask, record)
+        return self._answer()
+
+    def send(self, method, attribute, mask, record):
+        """Send a request, and leave it at that."""
         self.transaction += 1
         head = SA_HEAD.pack(1, CLASS_SA, SA_VERSION, method, 0, 0,
                             self.transaction, attribute, 0, 0, 0, 0, 0, mask)
@@ -81,33 +92,36 @@ class Administrator:
         os.write(self.file, HEADER.pack(
             self.agent, 0, TIMEOUT_MS, RETRIES, MAD_BYTES,
             (1).to_bytes(4, "big"), QP1_QKEY.to_bytes(4, "big"),
-            self.lid.to_bytes(2, "big"), self.level, 0, 0) + packet)
-        return self._answer()
+            self.lid.to_bytes(2, "big"), self.level, 0) + self.more + packet)
 
     def _answer(self):
         """The record of the answer; the kernel reports when none comes."""
         while True:
-            select.select([self.file], [], [])
-            data = os.read(self.file, HEADER.size + MAD_BYTES)
+            self.ready.poll()
+            data = os.read(self.file, HEADER.size + len(self.more) +
+                           MAD_BYTES)
             status = HEADER.unpack_from(data)[1]
             if status:
                 raise MadError("the subnet administrator does not answer: " +
                                os.strerror(status))
-            fields = SA_HEAD.unpack_from(data, HEADER.size)
+            mad = data[-MAD_BYTES:]
+            fields = SA_HEAD.unpack_from(mad)
             # the kernel uses the upper half
             if (fields[6] ^ self.transaction) & 0xffffffff:
                 continue
             if fields[4]:
                 raise MadError("the subnet administrator refuses: status "
                                "0x%04x" % fields[4])
-            return data[HEADER.size + SA_HEAD.size:]
+            return mad[SA_HEAD.size:]
 
 
 @contextlib.contextmanager
 def administrator(hca, port=1):
     """The subnet administrator, for a while."""
     try:
-        asked = Administrator(hca, port)
+        asked = Administrator(os.open(_device(hca, port), os.O_RDWR),
+                              int(port_file(hca, port, "sm_lid"), 0),
+                              int(port_file(hca, port, "sm_sl"), 0))
     except OSError as err:
         raise MadError("%s port %d: %s" % (hca, port, os.strerror(
             err.errno or errno.EIO))) from None
@@ -149,9 +163,8 @@ FULL_MEMBER = 1
 
 
 def join_group(sa, mgid, port_gid):
-    """Join a group that is there, for a port; the group's MLID."""
+    """Ask that a port may join a group that is there."""
     record = MEMBER.pack(mgid, port_gid, 0, 0, 0, 0, 0, 0, 0, 0, FULL_MEMBER,
                          0)
-    answer = sa.ask(METHOD_SET, ATTR_MCMEMBER,
-                    MASK_MGID | MASK_PORT_GID | MASK_JOIN, record)
-    return MEMBER.unpack_from(answer)[3]
+    sa.send(METHOD_SET, ATTR_MCMEMBER,
+            MASK_MGID | MASK_PORT_GID | MASK_JOIN, record)
