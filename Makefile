@@ -35,7 +35,7 @@ else
 KDIR ?= /lib/modules/$(shell uname -r)/build
 MODULE_DIR ?= updates
 
-.PHONY: all modules install clean demo check lint bench profile help
+.PHONY: all modules install clean demo check check-full lint bench profile help
 
 all: modules
 
@@ -61,6 +61,10 @@ check:
 	@tests/vm/bootstrap.sh
 	@tests/check $(if $(ONLY),-k "$(ONLY)")
 
+check-full:
+	@tests/vm/bootstrap.sh
+	@tests/check --full $(LANES)
+
 bench:
 	@tests/bench/run $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -77,7 +81,8 @@ help:
 	@echo "make install      build, and install under $(MODULE_DIR)/, before the kernel's own"
 	@echo "make clean        remove what was built here"
 	@echo "make demo         show the driver at work on a fabric in a virtual machine"
-	@echo "make check        run all tests; ONLY=expr picks some"
+	@echo "make check        run the everyday tests; ONLY=expr picks some"
+	@echo "make check-full   run every test there is, for hours; goes on where it was cut off"
 	@echo "make lint         does the code read as it should"
 	@echo "make bench        measure this driver beside the kernel's own; ROUNDS=5"
 	@echo "make profile      where a row's time goes: ROW=tcp1 DRIVER=ours"

@@ -31,12 +31,22 @@ ABILITIES = {
 
 MARKERS = (
     "host: runs on the machine that starts labs, not inside one",
-    "full: a host's test that the everyday run has no time for",
     "fabric: needs the fabric and no driver",
-    "core: belongs to the short list for emulated machines",
+    "core: what has to work before anything else is worth a look",
+    "smoke: one of the few that run on emulated machines every day",
+    "long: takes its time, and runs in full runs only",
     "needs(ability): needs a driver that can do this",
     "lab(option=value): runs in a lab with these options, not in the default",
 )
+
+
+# How much of what fits is run; has(marker) asks a test.
+CHOICES = {
+    "all": lambda has: True,
+    "short": lambda has: not has("long"),
+    "core": lambda has: has("core"),
+    "smoke": lambda has: has("smoke"),
+}
 
 
 def pytest_configure(config):
@@ -60,8 +70,7 @@ def _fits_variant(item, variant):
 def _fits(item, driver, variant):
     """Does this test belong to a machine with this driver and variant?"""
     if item.get_closest_marker("host"):
-        return driver == ("host-full" if item.get_closest_marker("full")
-                          else "host")
+        return driver == "host"
     if not _fits_variant(item, variant):
         return False
     if item.get_closest_marker("fabric"):
@@ -73,9 +82,9 @@ def _fits(item, driver, variant):
 def pytest_collection_modifyitems(config, items):
     driver = os.environ.get("LAB_DRIVER", "host")
     variant = set(os.environ.get("LAB_VARIANT", "").split())
-    core = os.environ.get("LAB_CORE_ONLY") == "1"
+    choice = CHOICES[os.environ.get("LAB_CHOSEN", "all")]
     chosen = [item for item in items if _fits(item, driver, variant) and
-              (not core or item.get_closest_marker("core"))]
+              choice(item.get_closest_marker)]
     left = [item for item in items if item not in chosen]
     if left:
         config.hook.pytest_deselected(items=left)

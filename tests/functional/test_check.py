@@ -15,6 +15,10 @@ import pytest
 pytestmark = pytest.mark.host
 
 PATH = pathlib.Path(__file__).resolve().parent.parent / "check"
+sys.path.insert(0, str(PATH.parent))
+
+import lanes as lane_kinds  # noqa: E402 pylint: disable=wrong-import-position
+from vm import kernels  # noqa: E402 pylint: disable=wrong-import-position
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def check():
 
 
 def a_lane(check, expected, reports, trouble=""):
-    class Fake(check.Lane):
+    class Fake(lane_kinds.Lane):
         name = "fake/lane"
 
         def expected(self, _expr):
@@ -69,8 +73,8 @@ def test_a_lane_that_cannot_run_fails_every_test(check):
 
 def test_a_lane_that_cannot_collect_has_failed(check, capsys, monkeypatch):
     lane = a_lane(check, [], [])
-    lane.expected = check.GuestLane("uml", "none").expected
-    monkeypatch.setattr(check, "FUNCTIONAL", "tests/no_such_folder")
+    lane.expected = lane_kinds.GuestLane("uml", "none").expected
+    monkeypatch.setattr(lane_kinds, "FUNCTIONAL", "tests/no_such_folder")
     assert check.run_lane(lane, "") == (0, 1)
     assert "cannot be collected" in capsys.readouterr().out
 
@@ -81,34 +85,71 @@ def test_a_lane_with_nothing_chosen_does_not_start(check):
 
 
 def test_every_kernel_and_driver_has_a_lane(check):
-    names = {lane.name for lane in check.choose([], full=True)}
-    # stock is 6.1 or 6.12
-    for kernel in set(check.kernels.KERNELS) - {"stock"}:
+    names = {lane.name for lane in check.COMPLETE}
+    # stock is one of the others
+    for kernel in set(kernels.KERNELS) - {"stock"}:
         assert f"build/{kernel}" in names
-        for driver in ("none", "stock", "ours"):
+        for driver in check.DRIVERS:
             assert f"{kernel}/{driver}" in names
 
 
-def test_each_lane_chooses_tests(check):
-    for lane in check.choose([], full=True):
-        assert lane.expected(""), lane.name
+@pytest.mark.parametrize("selection", [
+    "EVERYDAY", pytest.param("COMPLETE", marks=pytest.mark.long)])
+def test_each_lane_chooses_tests(check, selection):
+    lanes = getattr(check, selection)
+    assert [lane.name for lane in lanes if not lane.expected("")] == []
+    assert len({lane.name for lane in lanes}) == len(lanes)
 
 
-def test_a_named_lane_runs_alone_and_the_everyday_ones_unnamed(check):
+def test_everyday_runs_few_tests_on_debians_kernels(check):
+    for kernel in check.DEBIAN:
+        tests = [test for lane in check.EVERYDAY for test in
+                 lane.expected("") if lane.name.startswith(kernel + "/")]
+        assert 4 <= len(tests) <= 8
+
+
+def test_a_named_lane_runs_alone(check):
     lane, = check.choose(["build/7.3/clang-19"], full=False)
     assert lane.name == "build/7.3/clang-19"
-    everyday = check.choose([], full=False)
-    assert everyday == check.LANES and lane not in everyday
-    assert set(everyday) < set(check.choose([], full=True))
+    assert check.choose([], full=False) == check.EVERYDAY
+    assert check.choose([], full=True) == check.COMPLETE
 
 
-def test_no_two_lanes_have_one_name(check):
-    names = [lane.name for lane in check.choose([], full=True)]
-    assert len(set(names)) == len(names)
+# -- the full run goes on where it was cut off --------------------------------
+
+def ledger_of(check, tmp_path, lanes, commit="abc"):
+    return check.Ledger(tmp_path / "full", commit, lanes)
+
+
+def test_what_passed_on_this_commit_is_not_run_again(check, tmp_path):
+    lane = a_lane(check, ["a"], [("a", True)])
+    ledger = ledger_of(check, tmp_path, [lane])
+    assert not ledger.done(lane)
+    ledger.note(lane, 1, 0, 2.4)
+    assert ledger_of(check, tmp_path, [lane]).done(lane)
+    assert not ledger_of(check, tmp_path, [lane], "def").done(lane)
+    # a checkout with changes has no commit to be known by
+    assert not ledger_of(check, tmp_path, [lane], None).done(lane)
+
+
+def test_what_failed_is_run_again(check, tmp_path):
+    lane = a_lane(check, ["a"], [])
+    ledger = ledger_of(check, tmp_path, [lane])
+    ledger.note(lane, 0, 1, 1)
+    assert not ledger.done(lane)
+
+
+def test_the_account_tells_what_is_missing(check, tmp_path):
+    lane, other = (a_lane(check, ["a"], []) for _ in range(2))
+    other.name = "other"
+    ledger_of(check, tmp_path, [lane, other]).note(lane, 3, 1, 7)
+    assert (tmp_path / "full.txt").read_text().splitlines() == [
+        "commit abc", "fake/lane: 3 passed, 1 failed in 7 s",
+        "other: not run", "1 of 2 lanes not run", "3 passed, 1 failed"]
 
 
 def test_a_variant_is_a_lane_of_its_own(check):
-    lane = check.GuestLane("uml", "stock", sm=2, hca=["sg=1", "2:lso=on"])
+    lane = lane_kinds.GuestLane("uml", "stock", sm=2, hca=["sg=1", "2:lso=on"])
     assert lane.name == "uml/stock/sm=2/hca=sg=1/hca=2:lso=on"
     assert lane.env["LAB_VARIANT"] == "sm=2 hca=sg=1 hca=2:lso=on"
     at = lane.command.index("--sm")
@@ -145,7 +186,7 @@ def test_a_test_runs_in_the_labs_it_names(tmp_path, variant, expected):
         [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider",
          "--collect-only", "-q", "test_marked.py"], cwd=tmp_path, text=True,
         env=dict(os.environ, LAB_DRIVER="none", LAB_VARIANT=variant,
-                 LAB_CORE_ONLY="0"), capture_output=True, check=False)
+                 LAB_CHOSEN="all"), capture_output=True, check=False)
     assert set(re.findall(r"::test_(\w+)", done.stdout)) == expected
 
 
@@ -158,7 +199,7 @@ def test_the_lab_says_which_variant_it_is():
 
 
 def test_kunit_cases_are_named_by_their_suite(check):
-    lane = check.KunitLane("uml")
+    lane = lane_kinds.KunitLane("uml")
     expected = lane.expected("")
     assert len(set(expected)) == len(expected) > 50
     tap = ("KTAP version 1\n1..1\n    KTAP version 1\n"

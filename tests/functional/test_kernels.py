@@ -22,7 +22,6 @@ from vm import debian, debs, kernels, recipe, roots, uml  # noqa: E402 pylint: d
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
 pytestmark = pytest.mark.host
-full = pytest.mark.full
 
 RELEASES = {"kasan": r"7\.3\.\d+-lab-kasan",
             "6.12": r"6\.12\.\d+.*-amd64", "7.3": r"7\.3\.\d+.*-amd64"}
@@ -31,7 +30,7 @@ each_kernel = pytest.mark.parametrize("kernel", RELEASES)
 
 # -- the machines ------------------------------------------------------------
 
-@full
+@pytest.mark.long
 @each_kernel
 def test_a_run_is_clean_and_its_status_the_commands(kernel):
     assert run_bare("true", kernel=kernel).returncode == 0
@@ -44,7 +43,7 @@ def test_a_run_is_clean_and_its_status_the_commands(kernel):
     assert result.stderr == b"err\n"
 
 
-@full
+@pytest.mark.long
 @each_kernel
 @pytest.mark.parametrize("driver", ["ours", "stock"])
 def test_hosts_reach_each_other_by_the_driver_asked_for(kernel, driver):
@@ -61,7 +60,7 @@ on host1 ethtool -S ib0 | grep -c tx0_packets || true
     assert result.stdout == (b"1\n" if driver == "ours" else b"0\n")
 
 
-@full
+@pytest.mark.long
 def test_kasan_has_two_cpus_and_no_lockdep():
     result = shell("nproc; zcat /proc/config.gz", kernel="kasan")
     cpus, *config = lines(result.stdout)
@@ -81,14 +80,14 @@ REPORTS = [
 ]
 
 
-@full
+@pytest.mark.long
 @pytest.mark.parametrize("what,kernel,kind", REPORTS,
                          ids=["%s-%s" % row[:2] for row in REPORTS])
 def test_a_report_is_70_and_on_stderr(what, kernel, kind):
     expect_report(what, kernel, kind)
 
 
-@full
+@pytest.mark.long
 @pytest.mark.parametrize("kernel,seconds", [("kasan", 15), ("6.12", 30),
                                             ("7.3", 30)])
 def test_a_warm_start_is_quick(kernel, seconds):
@@ -128,7 +127,7 @@ def wait_for_line(lab, text):
     raise AssertionError("never said: " + text)
 
 
-@full
+@pytest.mark.long
 def test_a_lab_killed_while_it_makes_a_root_leaves_nothing(bare_cache):
     """Not a process, not a mount, and this machine's own files in place."""
     assert run_bare("true", kernel="6.12").returncode == 0
@@ -145,7 +144,7 @@ def test_a_lab_killed_while_it_makes_a_root_leaves_nothing(bare_cache):
     assert os.path.exists("/dev/null") and os.path.exists("/proc/self")
 
 
-@full
+@pytest.mark.long
 def test_two_labs_at_once_make_one_root(bare_cache):
     assert run_bare("true", kernel="6.12").returncode == 0
     labs = [start_in(bare_cache) for _ in range(2)]

@@ -15,6 +15,7 @@ def reload():
     run("lab-driver", "load", DRIVER)
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 def test_unload_and_load_again():
     reload()
@@ -22,6 +23,7 @@ def test_unload_and_load_again():
     ping(1, ip4(2))
 
 
+@pytest.mark.core
 def test_twenty_times():
     for _ in range(20):
         reload()
@@ -31,6 +33,7 @@ def test_twenty_times():
     wait_until("nothing in flight", lambda: counters()["in_flight"] == 0)
 
 
+@pytest.mark.core
 def test_unload_under_traffic():
     flood = start_on(1, "ping", "-q", "-i", "0.005", ip4(2))
     try:

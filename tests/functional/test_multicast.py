@@ -68,6 +68,7 @@ def listeners(group, tmp_path):
         member.leave()
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 def test_every_member_hears_every_packet(group, listeners):
     before = [member.count() for member in listeners]

@@ -13,12 +13,14 @@ pytestmark = pytest.mark.needs("netdev")
 PAIRS = list(itertools.permutations(range(1, HOSTS + 1), 2))
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 def test_ipv4_between_all_hosts():
     for source, target in PAIRS:
         ping(source, ip4(target))
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 def test_ipv6_between_all_hosts():
     for source, target in PAIRS:

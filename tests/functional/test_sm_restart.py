@@ -25,6 +25,7 @@ def test_traffic_goes_on_without_a_subnet_manager(no_sm):
     assert has_carrier(1) and has_carrier(2)
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 def test_restart_of_the_subnet_manager():
     run("lab-sm", "stop")

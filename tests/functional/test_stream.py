@@ -8,6 +8,7 @@ from labkit import HOSTS, counters, iperf, wait_until
 pytestmark = pytest.mark.needs("netdev")
 
 
+@pytest.mark.smoke
 @pytest.mark.core
 @pytest.mark.parametrize("v6", [False, True], ids=["ipv4", "ipv6"])
 def test_tcp_stream(v6):

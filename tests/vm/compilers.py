@@ -42,4 +42,14 @@ CLANG = Compiler("clang-19", "trixie", [
     "-Wno-null-pointer-arithmetic",
 ])
 
+
+
+class Sparse(Compiler):
+    """sparse beside the kernel's own compiler; what it finds is no error."""
+
+    def arguments(self):
+        return ["C=2"]
+
+
+SPARSE = Sparse("sparse", None, [], [])
 COMPILERS = {CLANG.name: CLANG}

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What kinds of lane are there, and how does each run its tests?
+
+A lane is one machine and what runs in it, or one build, or the lint. It knows
+the names of its tests before it runs them.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+
+from vm import kernels, modules, variant
+from vm.compilers import OWN
+from vm.errors import LabError
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+PYTHON = "/usr/bin/python3"
+OUT = TOP / "tests" / "out" / "check"
+FUNCTIONAL = "tests/functional"
+PYTEST = [PYTHON, "-B", "-m", "pytest", "-p", "no:cacheprovider"]
+HOSTS = 4
+
+# From COMMAND's start; what a lane takes is a fraction of it.
+LANE_TIMEOUT = {"uml": 1800, "kasan": 3600, "debug": 5400, "6.1": 5400,
+                "6.12": 5400, "7.3": 5400}
+
+
+def verdict(status):
+    """A status that the tests' own results do not explain, in words."""
+    words = {70: "the kernel reported a fault", 124: "took too long",
+             125: "the lab could not be set up"}
+    return words.get(status, "" if status in (0, 1) else
+                     f"ended with status {status}")
+
+
+def select(expr):
+    return ["-k", expr] if expr else []
+
+
+def unless_all(chosen):
+    """The last word of a lane's name, when it does not run all there is."""
+    return [] if chosen == "all" else [chosen]
+
+
+class Lane:
+    """Something that runs tests and reports each by name."""
+
+    name = ""
+
+    def expected(self, _expr):
+        """Names of the tests this lane is to run."""
+        raise NotImplementedError
+
+    def run(self, expr, report):
+        """Run them; report(name, passed) for each. A word on what else broke."""
+        raise NotImplementedError
+
+    @property
+    def log(self):
+        """Where the lane's whole output goes."""
+        return OUT / (self.name.replace("/", "-") + ".log")
+
+
+class BuildLane(Lane):
+    """Every part of the project, for one kernel, without a warning.
+
+    By the kernel's own compiler, or by another.
+    """
+
+    def __init__(self, kernel, compiler=OWN):
+        self.name = "/".join(filter(None, ["build", kernel, compiler.name]))
+        self.kernel = kernels.KERNELS[kernel]
+        self.compiler = compiler
+
+    def parts(self):
+        # Debian's kernels have no KUnit.
+        return [part for part in modules.PARTS.values()
+                if part.there(TOP) and not (part.needs and
+                                            self.kernel.machine == "qemu")]
+
+    def expected(self, expr):
+        # One of these is no test that an expression could mean.
+        return [] if expr else [f"{part.name} builds" for part in self.parts()]
+
+    def run(self, expr, report):
+        for part in self.parts():
+            report(f"{part.name} builds", self.build(part))
+        return ""
+
+    def build(self, part):
+        """W=1 and warnings as errors; what failed is in the lane's log."""
+        log = self.log.with_suffix(f".{part.name}")
+        try:
+            modules.build(part, self.kernel.ensure(), str(TOP), str(log),
+                          self.compiler)
+        except LabError as err:
+            print("  ", err.line())
+            return False
+        return True
+
+
+class PytestLane(Lane):
+    """A pytest run, here or in a machine."""
+
+    def __init__(self, name, env, command):
+        self.name = name
+        self.env = env
+        self.command = command
+
+    def expected(self, expr):
+        done = subprocess.run(
+            [*PYTEST, "--collect-only", "-q", *select(expr), FUNCTIONAL],
+            cwd=TOP, env=dict(os.environ, **self.env), text=True,
+            capture_output=True, check=False)
+        # 5: nothing was chosen, which an expression may well mean
+        if done.returncode not in (0, 5):
+            raise LabError(self.name, "tests cannot be collected\n"
+                           f"{done.stdout}{done.stderr}")
+        return [line for line in done.stdout.splitlines()
+                if line.startswith(FUNCTIONAL) and "::" in line]
+
+    def run(self, expr, report):
+        outcome = re.compile(rf"^({FUNCTIONAL}/.+?::.+?) (PASSED|FAILED|ERROR)")
+        command = [*self.command, *PYTEST, "-v", "--tb=short", *select(expr),
+                   FUNCTIONAL]
+        with open(self.log, "w", encoding="utf-8") as log, subprocess.Popen(
+                command, cwd=TOP, text=True, errors="replace",
+                env=dict(os.environ, **self.env), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                found = outcome.match(line)
+                if found:
+                    report(found.group(1), found.group(2) == "PASSED")
+        return verdict(process.returncode)
+
+
+class GuestLane(PytestLane):
+    """The functional tests in one machine with one driver.
+
+    More options of the lab make it a variant, with tests of its own:
+    GuestLane("uml", "stock", sm=2) is uml/stock/sm=2 and runs what is marked
+    lab(sm=2), and nothing of uml/stock. @chosen is one of the choices that
+    functional/conftest.py knows.
+    """
+
+    def __init__(self, kernel, driver, chosen="all", **more):
+        words = variant.words(more)
+        env = {"LAB_DRIVER": driver, "LAB_KERNEL": kernel,
+               "LAB_HOSTS": str(HOSTS), "LAB_CHOSEN": chosen,
+               "LAB_VARIANT": " ".join(words)}
+        super().__init__("/".join([kernel, driver, *words, *unless_all(chosen)
+                                   ]), env, [
+            "tests/lab", "run", "--kernel", kernel, "--driver", driver,
+            "--hosts", str(HOSTS), "--timeout", str(LANE_TIMEOUT[kernel]),
+            *variant.arguments(more), "--", "env", f"LAB_CHOSEN={chosen}"])
+
+
+class HostLane(PytestLane):
+    """The lab's own contract: these tests start labs themselves."""
+
+    def __init__(self, chosen="all"):
+        super().__init__("/".join(["lab", *unless_all(chosen)]),
+                         {"LAB_DRIVER": "host", "LAB_CHOSEN": chosen}, [])
+
+
+class KunitLane(Lane):
+    """The KUnit suites on a kernel that has KUnit."""
+
+    def __init__(self, kernel):
+        self.name = f"kunit/{kernel}"
+        self.kernel = kernel
+
+    def expected(self, expr):
+        names = [name for file in sorted((TOP / "tests/kunit").glob("*.c"))
+                 for name in self.cases(file.read_text(encoding="utf-8"))]
+        return [name for name in names if not expr or expr in name]
+
+    @staticmethod
+    def cases(source):
+        """A source file's cases, by the name of their suite."""
+        suite = re.search(r'\.name = "(\w+)"', source)
+        return [f"{suite.group(1)}.{case}" for case in
+                re.findall(r"\bKUNIT_CASE(?:_PARAM)?\((\w+)", source)]
+
+    @staticmethod
+    def verdicts(output):
+        """(name, passed) of each case in TAP, where a suite comes first."""
+        suite = ""
+        for line in output.splitlines():
+            begins = re.match(r" {4}# Subtest: (\w+)", line)
+            ends = re.match(r" {4}(ok|not ok) \d+ (\w+)", line)
+            if begins:
+                suite = begins.group(1)
+            elif ends:
+                yield f"{suite}.{ends.group(2)}", ends.group(1) == "ok"
+
+    def run(self, expr, report):
+        done = subprocess.run(
+            ["tests/lab", "run", "--kernel", self.kernel, "--driver", "none",
+             "--hosts", "1", "--", "tests/kunit/run"], cwd=TOP, text=True,
+            errors="replace", stdin=subprocess.DEVNULL, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.log.write_text(done.stdout, encoding="utf-8")
+        for name, passed in self.verdicts(done.stdout):
+            if not expr or expr in name:
+                report(name, passed)
+        return verdict(done.returncode)
+
+
+class LintLane(Lane):
+    """tests/lint, where each rule is a test."""
+
+    name = "lint"
+
+    def expected(self, expr):
+        done = subprocess.run(["tests/lint", "--list"], cwd=TOP, text=True,
+                              capture_output=True, check=True)
+        # A rule is no test that an expression could mean.
+        return [] if expr else done.stdout.split()
+
+    def run(self, _expr, report):
+        done = subprocess.run(["tests/lint"], cwd=TOP, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        self.log.write_text(done.stdout, encoding="utf-8")
+        for name, count in re.findall(r"^(\w+): (\d+) findings", done.stdout,
+                                      re.M):
+            report(name, count == "0")
+        return verdict(done.returncode)
