@@ -63,7 +63,7 @@ class Kernel:
         """
         arch = ["ARCH=um"] if self.machine == "uml" else []
         argv = ["make", *arch, "-C", self.path("build")]
-        if compiler and compiler.name:
+        if compiler and compiler.release:
             return roots.inside(compiler.release, [
                 *argv, "CC=" + compiler.name, *compiler.config])
         if self.tools != debs.codename():
