@@ -1059,6 +1059,12 @@ unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev)
 	return min3(num_online_cpus(), vectors, (unsigned int)IPOIB_MAX_TXQ);
 }
 
+/* What the user wants, or as much as the HCA's queues hold. */
+static u32 ipoib_ring_fit(const struct ib_device *ibdev, u32 wanted)
+{
+	return min_t(u32, wanted, rounddown_pow_of_two(ibdev->attrs.max_qp_wr));
+}
+
 static void ipoib_txq_prepare_slots(struct ipoib_txq *txq)
 {
 	u32 lkey = txq->ipd->pd->local_dma_lkey;
@@ -1108,7 +1114,7 @@ static int ipoib_txq_create(struct ipoib_dev *ipd, unsigned int index)
 
 	txq->ipd = ipd;
 	txq->index = index;
-	txq->size = ipoib_send_queue_size;
+	txq->size = ipoib_ring_fit(ipd->ibdev, ipoib_send_queue_size);
 	u64_stats_init(&txq->syncp);
 	txq->slots = kvcalloc(txq->size, sizeof(*txq->slots), GFP_KERNEL);
 	if (!txq->slots)
@@ -1157,7 +1163,7 @@ static int ipoib_rxq_create(struct ipoib_dev *ipd)
 	u32 n;
 
 	rxq->ipd = ipd;
-	rxq->size = ipoib_recv_queue_size;
+	rxq->size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
 	rxq->buf_bytes = ipoib_rx_buf_bytes(ipd->max_ib_mtu);
 	u64_stats_init(&rxq->syncp);
 	INIT_DELAYED_WORK(&rxq->refill_work, ipoib_rx_refill_work);
