@@ -6,7 +6,7 @@
  * Every message carries its number, twice, which the receiver checks; it tells
  * what came twice, and what came after a later one.
  *
- *	echo "fab1 fab2 bytes=2048 messages=100000 both=1 [chain=4]" \
+ *	echo "fab1 fab2 bytes=2048 messages=100000 both=1 chain=4 inline=0" \
  *		> /sys/kernel/debug/fabric_loop
  *	cat /sys/kernel/debug/fabric_loop
  *
@@ -52,6 +52,7 @@ struct loop_end;
  * @end: whose
  * @buf: message; behind the GRH for a receive
  * @sge: its address for the HCA
+ * @inline_sge: its address for the processor, which copies inline data
  * @wr: of a send
  */
 struct loop_slot {
@@ -59,6 +60,7 @@ struct loop_slot {
 	struct loop_end *end;
 	void *buf;
 	struct ib_sge sge;
+	struct ib_sge inline_sge;
 	struct ib_ud_wr wr;
 };
 
@@ -72,6 +74,7 @@ struct loop_slot {
  * @ah: towards the other end
  * @peer_qpn: of the other end
  * @bytes: length of a message
+ * @inlined: it travels in the send request
  * @quota: messages this end sends in all
  * @expected: messages this end is to receive
  * @chain: messages posted at once
@@ -107,6 +110,7 @@ struct loop_end {
 	struct ib_ah *ah;
 	u32 peer_qpn;
 	u32 bytes;
+	bool inlined;
 	u64 quota;
 	u64 expected;
 	u32 chain;
@@ -264,6 +268,8 @@ static int loop_slot_init(struct loop_end *end, struct loop_slot *slot,
 	slot->sge.addr = addr;
 	slot->sge.length = size;
 	slot->sge.lkey = end->pd->local_dma_lkey;
+	slot->inline_sge = slot->sge;
+	slot->inline_sge.addr = (uintptr_t)buf;
 	return 0;
 }
 
@@ -329,6 +335,7 @@ static int loop_qp_create(struct loop_end *end)
 			.max_recv_wr = LOOP_RING,
 			.max_send_sge = 1,
 			.max_recv_sge = 1,
+			.max_inline_data = end->inlined ? end->bytes : 0,
 		},
 		.sq_sig_type = IB_SIGNAL_ALL_WR,
 		.qp_type = IB_QPT_UD,
@@ -528,6 +535,10 @@ static void loop_send_fill(struct loop_slot *slot)
 		.remote_qpn = end->peer_qpn,
 		.remote_qkey = LOOP_QKEY,
 	};
+	if (end->inlined) {
+		slot->wr.wr.sg_list = &slot->inline_sge;
+		slot->wr.wr.send_flags |= IB_SEND_INLINE;
+	}
 }
 
 /* From @bad on the HCA has taken nothing. */
@@ -715,6 +726,7 @@ static int loop_measure(struct loop_end *a, struct loop_end *b)
  * @messages: how many
  * @both: the other sends as many
  * @chain: first messages posted at once
+ * @inlined: they travel in the send requests
  */
 struct loop_request {
 	char from[32];
@@ -723,6 +735,7 @@ struct loop_request {
 	u32 messages;
 	u32 both;
 	u32 chain;
+	u32 inlined;
 };
 
 static int loop_run(const struct loop_request *ask)
@@ -738,6 +751,8 @@ static int loop_run(const struct loop_request *ask)
 	ends[1].bytes = ask->bytes;
 	ends[0].chain = ask->chain;
 	ends[1].chain = ask->chain;
+	ends[0].inlined = ask->inlined;
+	ends[1].inlined = ask->inlined;
 	ends[0].quota = ask->messages;
 	ends[1].quota = ask->both ? ask->messages : 0;
 	ends[0].expected = ends[1].quota;
@@ -795,7 +810,8 @@ static bool loop_request_valid(const struct loop_request *ask)
 {
 	return ask->bytes >= LOOP_MIN_BYTES && ask->bytes <= LOOP_MAX_BYTES &&
 	       ask->messages && ask->messages <= LOOP_MAX_MSGS &&
-	       ask->both <= 1 && ask->chain && ask->chain <= LOOP_WINDOW;
+	       ask->both <= 1 && ask->inlined <= 1 &&
+	       ask->chain && ask->chain <= LOOP_WINDOW;
 }
 
 static ssize_t loop_write(struct file *file, const char __user *user,
@@ -810,9 +826,10 @@ static ssize_t loop_write(struct file *file, const char __user *user,
 	if (copy_from_user(line, user, count))
 		return -EFAULT;
 	line[count] = '\0';
-	if (sscanf(line, "%31s %31s bytes=%u messages=%u both=%u chain=%u",
+	if (sscanf(line,
+		   "%31s %31s bytes=%u messages=%u both=%u chain=%u inline=%u",
 		   ask.from, ask.to, &ask.bytes, &ask.messages, &ask.both,
-		   &ask.chain) < 5)
+		   &ask.chain, &ask.inlined) < 5)
 		return -EINVAL;
 	if (!loop_request_valid(&ask))
 		return -EINVAL;

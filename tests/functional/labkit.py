@@ -148,10 +148,11 @@ def group_mlid(mgid):
 LOOP = pathlib.Path("/sys/kernel/debug/fabric_loop")
 
 
-def loop(source, target, size=64, messages=1000, both=0, chain=1):
+def loop(source, target, size=64, messages=1000, both=0, chain=1,
+         inline=0):
     """Send datagrams with bare verbs; the result by name."""
     line = f"fab{source} fab{target} bytes={size} messages={messages} " \
-        f"both={both} chain={chain}"
+        f"both={both} chain={chain} inline={inline}"
     # A buffered file would write once more when the first write fails.
     with LOOP.open("wb", buffering=0) as file:
         file.write(line.encode())
