@@ -94,6 +94,8 @@ BAD = [
     ["run", "--timeout", "0", "--", "true"],
     ["run", "--mtu", "1500", "--", "true"],
     ["run", "--sm", "3", "--", "true"],
+    ["run", "--hca", "colour=red", "--", "true"],
+    ["run", "--hca", "9:sg=1", "--", "true"],
     ["run", "--rdma-netns", "both", "--", "true"],
     ["run", "--colour", "--", "true"],
     ["shell", "--", "true"],
@@ -113,6 +115,11 @@ def test_bad_options_are_2_with_one_line(args):
     ("--driver", "theirs", ("ours", "stock", "none")),
     ("--mtu", "1500", ("2044", "4092")),
     ("--sm", "3", ("1", "2")),
+    ("--hca", "sg=0", ("1..18",)),
+    ("--hca", "2:dma=real", ("virtual|platform",)),
+    ("--hca", "colour=red", ("csum", "sg", "guids")),
+    ("--hca", "sg", ("KEY=VALUE", "N:KEY=VALUE")),
+    ("--hca", "3:sg=1", ("0", "2")),
     ("--rdma-netns", "none", ("shared", "exclusive")),
     ("--hosts", "201", ("1", "200")),
 ])
@@ -337,6 +344,7 @@ REPORTS = [
     ("lockdep", "debug", "lockdep"), ("kasan", "debug", "KASAN"),
     ("ubsan", "debug", "UBSAN"), ("leak", "debug", "kmemleak"),
     ("hung", "debug", "hung task"), ("stall", "uml", "RCU stall"),
+    ("dma", "debug", "DMA-API"),
 ]
 
 

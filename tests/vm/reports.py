@@ -33,6 +33,9 @@ KINDS = [(kind, re.compile(text)) for kind, text in (
              r"^general protection fault|^Kernel panic|"
              r"^Modules linked in: .* oops$|^Unable to handle kernel|"
              r"^Kernel mode fault at"),
+    # out of memory, it checks no more
+    ("DMA-API", r"^WARNING: (CPU: .* at )?kernel/dma/debug\.c:|"
+                r"^DMA-API: .*(dma-debug disabled|disabling)"),
     ("WARN", r"^WARNING: "),
     ("reference", r"^unregister_netdevice: waiting for |^ref_tracker: "
                   r"(.*@|reference already)"),

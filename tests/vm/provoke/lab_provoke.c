@@ -7,10 +7,12 @@
  * proves nothing about the driver and is loaded by nobody else.
  */
 #include <linux/delay.h>
+#include <linux/dma-mapping.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/platform_device.h>
 #include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -21,7 +23,7 @@
 
 static char *what = "";
 module_param(what, charp, 0400);
-MODULE_PARM_DESC(what, "oops|warn|bug|lockdep|kasan|ubsan|leak|hung|stall");
+MODULE_PARM_DESC(what, "oops|warn|bug|lockdep|kasan|ubsan|leak|hung|stall|dma");
 
 static DEFINE_MUTEX(provoke_first);
 static DEFINE_MUTEX(provoke_second);
@@ -142,6 +144,25 @@ static void provoke_stall(void)
 	rcu_barrier();
 }
 
+/* One mapping, undone twice. */
+static void provoke_dma(void)
+{
+	struct platform_device *dev =
+		platform_device_register_simple("lab_provoke", 0, NULL, 0);
+	void *buf = kmalloc(64, GFP_KERNEL);
+	dma_addr_t addr;
+
+	if (IS_ERR(dev) || !buf)
+		return;
+	addr = dma_map_single(&dev->dev, buf, 64, DMA_TO_DEVICE);
+	if (!dma_mapping_error(&dev->dev, addr)) {
+		dma_unmap_single(&dev->dev, addr, 64, DMA_TO_DEVICE);
+		dma_unmap_single(&dev->dev, addr, 64, DMA_TO_DEVICE);
+	}
+	kfree(buf);
+	platform_device_unregister(dev);
+}
+
 static const struct provoke_fault provoke_faults[] = {
 	{ "oops", provoke_oops },
 	{ "warn", provoke_warn },
@@ -152,6 +173,7 @@ static const struct provoke_fault provoke_faults[] = {
 	{ "leak", provoke_leak },
 	{ "hung", provoke_hung },
 	{ "stall", provoke_stall },
+	{ "dma", provoke_dma },
 };
 
 static int __init provoke_init(void)

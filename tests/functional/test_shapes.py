@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Hosts whose HCAs differ, and what a driver makes of it.
+
+One lab serves all tests: what a host's HCA lacks, another host's has, so that
+each key is seen with and without its effect. All take DMA addresses.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from labkit import (DRIVER, FABRIC, completion_queues, counters, ib_port, ip4,
+                    on, ping, run, start_on, wait_until)
+
+pytestmark = pytest.mark.needs("netdev")
+
+TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
+GROUP, PORT = "239.7.7.7", 5998
+DMA = pathlib.Path("/sys/kernel/debug/dma-api")
+
+
+def with_hca(*words):
+    return pytest.mark.lab(hca=list(words))
+
+
+# --- Streams ----------------------------------------------------------------
+
+STREAM_BYTES = 2 << 20
+STREAM_PORT = 5997
+BYTES = f"bytes(range(251)) * ({STREAM_BYTES} // 251 + 1)"
+HEAR = f"""
+import socket, sys
+with socket.create_server((sys.argv[1], {STREAM_PORT})) as listener:
+    sock, _ = listener.accept()
+    with sock.makefile("rb") as file:
+        sys.exit(file.read() != {BYTES})
+"""
+SAY = f"""
+import socket, sys
+with socket.create_connection((sys.argv[1], {STREAM_PORT})) as sock:
+    sock.sendall({BYTES})
+"""
+
+
+def stream_arrives_whole(source, target):
+    """Send a TCP stream; true when every byte came as it was sent."""
+    hearer = start_on(target, sys.executable, "-c", HEAR, ip4(target))
+    try:
+        wait_until("the hearer listens", lambda: str(STREAM_PORT) in on(
+            target, "ss", "-Hltn").stdout)
+        on(source, sys.executable, "-c", SAY, ip4(target))
+        return hearer.wait(60) == 0
+    finally:
+        hearer.kill()
+        hearer.wait()
+
+
+# --- Scatter-gather ---------------------------------------------------------
+
+def scatters(host):
+    out = on(host, "ethtool", "-k", "ib0").stdout
+    return "scatter-gather: on" in out
+
+
+@with_hca("1:sg=1")
+def test_one_sge_is_no_scatter_gather_and_carries_a_stream():
+    assert not scatters(1) and scatters(3)
+    assert stream_arrives_whole(1, 3)
+    assert stream_arrives_whole(3, 1)
+
+
+# --- Completion vectors and moderation --------------------------------------
+
+def vectors(host):
+    return {cq["vector"] for cq in completion_queues(host)}
+
+
+@with_hca("1:vectors=1")
+def test_one_vector_is_the_only_one_used():
+    assert vectors(1) == {0}
+    assert len(vectors(3)) > 1
+
+
+def moderation(host):
+    return {cq["usecs"] for cq in completion_queues(host)}
+
+
+@pytest.mark.needs("coalesce")
+@with_hca("2:modify_cq=off")
+def test_without_modify_cq_nothing_is_moderated():
+    for host in (2, 3):
+        on(host, "ethtool", "-C", "ib0", "rx-usecs", 77, "rx-frames", 9,
+           check=False)
+    try:
+        assert moderation(2) == {0}
+        assert moderation(3) == {0, 77}
+    finally:
+        on(3, "ethtool", "-C", "ib0", "rx-usecs", 0, "rx-frames", 0)
+    ping(3, ip4(2))
+
+
+# --- Rings ------------------------------------------------------------------
+
+def receive_ring(host):
+    """Entries of the longest receive ring but those of QP0 and QP1."""
+    text = (FABRIC / f"fab{host}" / "qps").read_text()
+    return max((int(size) for qpn, size in re.findall(
+        r"^qpn (0x\w+) .* rq \d+/(\d+)$", text, re.M) if int(qpn, 16) > 1),
+        default=0)
+
+
+@with_hca("2:max_wr=256")
+def test_a_ring_is_no_longer_than_the_queue():
+    """Ours makes shorter rings; stock says that it cannot, and does without."""
+    run("lab-driver", "unload")
+    path = f"{os.environ['LAB_MODULES']}/{'stock/' * (DRIVER == 'stock')}" \
+        "ib_ipoib.ko"
+    try:
+        run("insmod", path, "recv_queue_size=512")
+        wait_until("the others have their ring",
+                   lambda: receive_ring(1) == receive_ring(3) == 512)
+        if DRIVER == "stock":
+            wait_until("it says so", lambda: re.search(
+                r"fab2.*fail", run("dmesg").stdout))
+            assert receive_ring(2) == 0
+        else:
+            assert receive_ring(2) == 256
+    finally:
+        run("rmmod", "ib_ipoib")
+        run("lab-driver", "load")
+
+
+# --- Multicast echo ---------------------------------------------------------
+
+@pytest.fixture
+def echoes(tmp_path):
+    """echoes(host): copies its HCA made of 20 packets, and how many of them
+    a listener on the host itself heard."""
+    listeners = []
+
+    def hear(host):
+        file = tmp_path / f"host{host}"
+        listeners.append(start_on(host, sys.executable, TOOL, "recv", GROUP,
+                                  PORT, file, stderr=subprocess.PIPE))
+        send = lambda count: on(host, sys.executable, TOOL, "send", GROUP,
+                                PORT, count)
+        heard = lambda: int(file.read_text()) if file.exists() else 0
+        wait_until("the listener listens", lambda: send(1) or heard())
+        wait_until("the group is joined: its packets leave", lambda: (
+            left := counters(f"fab{host}/port1")["sent"], send(1),
+            counters(f"fab{host}/port1")["sent"] > left)[2])
+        copies = counters(f"fab{host}/port1")["replicated"]
+        before = heard()
+        send(20)
+        ping(host, ip4(host % 3 + 1))
+        wait_until("all were heard", lambda: heard() >= before + 20)
+        return (counters(f"fab{host}/port1")["replicated"] - copies,
+                heard() - before)
+
+    yield hear
+    for listener in listeners:
+        listener.kill()
+        listener.wait()
+
+
+@with_hca("3:mcast_loopback=off")
+def test_what_the_hca_echoes_the_driver_does_not_deliver_again(echoes):
+    copies, heard = echoes(3)
+    assert (copies >= 20, heard) == (True, 20)
+
+
+@with_hca("3:mcast_loopback=off")
+def test_an_hca_that_blocks_echoes_makes_none(echoes):
+    assert echoes(1) == (0, 20)
+
+
+# --- Ports, tables, MTU -----------------------------------------------------
+
+def interfaces(host):
+    out = on(host, "sh", "-c", "grep -H . /sys/class/net/ib*/dev_port").stdout
+    return dict(re.findall(r"/(ib\d+)/dev_port:(\d+)$", out, re.M))
+
+
+@with_hca("2:ports=2", "4:ports=2")
+def test_each_port_has_an_interface():
+    assert interfaces(1) == {"ib0": "0"}
+    assert interfaces(2) == interfaces(4) == {"ib0": "0", "ib1": "1"}
+    sent = counters("fab2/port2")["sent"]
+    for host in (2, 4):
+        on(host, "ip", "addr", "add", f"10.45.0.{host}/24", "dev", "ib1")
+    try:
+        wait_until("the second ports reach each other", lambda: ping(
+            2, "10.45.0.4", 1, check=False))
+        ping(2, "10.45.0.4", 5, "-s", 4000)
+        assert counters("fab2/port2")["sent"] > sent + 5
+    finally:
+        for host in (2, 4):
+            on(host, "ip", "addr", "flush", "dev", "ib1", "scope", "global")
+
+
+@with_hca("3:pkeys=64", "4:pkeys=1")
+def test_a_full_table_still_has_the_default_partition():
+    """One entry holds the default partition alone, and carries traffic."""
+    tables = {host: os.listdir(
+        f"/sys/class/infiniband/fab{host}/ports/1/pkeys")
+        for host in (1, 3, 4)}
+    assert [len(tables[host]) for host in (1, 3, 4)] == [32, 64, 1]
+    keys = {host: {ib_port(host, f"pkeys/{index}") for index in tables[host]}
+            for host in tables}
+    assert keys[4] == {"0xffff"}
+    assert {"0xffff", "0x8001", "0x8002"} <= keys[1] & keys[3]
+    ping(3, ip4(4))
+
+
+@with_hca("4:mtu=2048", "4:guids=1")
+def test_a_smaller_mtu_and_one_guid_suffice():
+    for host, mtu, guids in ((3, 4096, 8), (4, 2048, 1)):
+        out = run("smpquery", "-C", f"fab{host}", "-D", "portinfo", "0").stdout
+        assert re.search(rf"^MtuCap:\.*{mtu}$", out, re.M)
+        assert re.search(rf"^NeighborMTU:\.*{mtu}$", out, re.M)
+        assert re.search(rf"^GuidCap:\.*{guids}$", out, re.M)
+    ping(4, ip4(3), 3, "-s", 2016)
+
+
+# --- DMA addresses ----------------------------------------------------------
+
+def dma_devices():
+    return sorted(name for name in os.listdir("/sys/bus/platform/devices")
+                  if name.startswith("ib_fabric_dma."))
+
+
+@pytest.mark.lab()
+def test_virtual_dma_has_no_device():
+    assert dma_devices() == []
+
+
+@with_hca("dma=platform")
+def test_traffic_by_dma_addresses_arrives_whole():
+    assert dma_devices()[:2] == ["ib_fabric_dma.0", "ib_fabric_dma.1"]
+    before = counters()
+    ping(3, ip4(1), 5, "-s", 6000, "-p", "5a")
+    assert stream_arrives_whole(3, 2)
+    after = counters()
+    assert after["dropped_recv_lkey"] == before["dropped_recv_lkey"]
+
+
+def mappings():
+    """DMA mappings there are, by HCA; none where the kernel does not count."""
+    found = {}
+    if not (DMA / "dump").exists():
+        return found
+    for line in (DMA / "dump").read_text().splitlines():
+        hca = re.search(r"ib_fabric_dma\.(\d+) ", line)
+        if hca:
+            found[int(hca.group(1))] = found.get(int(hca.group(1)), 0) + 1
+    return found
+
+
+def idle_mappings():
+    """Mappings when no MAD is under way: those of two equal readings."""
+    return wait_until("mappings rest", lambda: (
+        now := mappings()) == mappings() and (now,))[0]
+
+
+@with_hca("dma=platform")
+def test_every_mapping_is_undone():
+    """The kernel reports one undone twice; one left over is counted here."""
+    ping(1, ip4(2), 5, "-s", 6000)
+    loaded = idle_mappings()
+    run("lab-driver", "unload")
+    try:
+        run("lab-sm", "stop")
+        rest = idle_mappings()
+        run("lab-sm", "start")
+    finally:
+        run("lab-driver", "load")
+    if not (DMA / "dump").exists():
+        return
+    # ib_mad keeps 512 receives on each of QP0 and QP1 of a port.
+    assert rest == {0: 1024, 1: 1024, 2: 2048, 3: 1024, 4: 2048}
+    # HCA 0 has an interface that nobody brought up
+    assert all(loaded[host] > rest[host] for host in range(1, 5))
+    assert int((DMA / "error_count").read_text()) == 0
