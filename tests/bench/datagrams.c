@@ -45,7 +45,7 @@ static int64_t now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static struct sockaddr_in address(const char *host, const char *port)
+static struct sockaddr_in to_address(const char *host, const char *port)
 {
 	struct sockaddr_in to = {
 		.sin_family = AF_INET,
@@ -75,7 +75,7 @@ static void set(int fd, int level, int option, int value, const char *name)
 static int send_all(const char *host, const char *port, double seconds)
 {
 	static char buffer[SIZE * SEGMENTS];
-	struct sockaddr_in to = address(host, port);
+	struct sockaddr_in to = to_address(host, port);
 	int fd = udp_socket();
 	int64_t end;
 	int i;
@@ -103,7 +103,7 @@ static int receive_all(const char *host, const char *port)
 	static char buffers[BATCH][SIZE];
 	static struct mmsghdr messages[BATCH];
 	static struct iovec pieces[BATCH];
-	struct sockaddr_in at = address(host, port);
+	struct sockaddr_in at = to_address(host, port);
 	int64_t first = 0, last = 0;
 	uint64_t arrived = 0;
 	int fd = udp_socket();

@@ -5,7 +5,7 @@
  *	fab<i>/faults/completions
  *		stall [WHICH]			hold them back
  *		release				let go what is held back
- *		delay_us=N [WHICH]		each is seen N microseconds later
+ *		delay_us=N [WHICH]		each is seen N us later
  *		status=NAME|NUMBER RULE [WHICH]	the request fails
  *		overflow RULE [WHICH]		the queue finds no room for it
  *		off				none of these

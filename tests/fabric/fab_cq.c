@@ -235,7 +235,7 @@ static bool fab_cq_show_newest(struct fab_cq *cq)
 
 	if (fab_hca_has_faults()) {
 		cqe->due = __fab_completion_due(cqe);
-		/* One that is held back has seen to it that this one is shown. */
+		/* One that is held back sees to it that this one is shown. */
 		return cq->head - cq->shown > 1 ?
 		       false : fab_cq_show_due(cq, ktime_get());
 	}

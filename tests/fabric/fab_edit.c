@@ -162,7 +162,8 @@ static ssize_t fab_pkeys_write(struct file *file, const char __user *from,
 	struct fab_edit edit;
 	int err;
 
-	err = fab_edit_get_entry(&edit, fab_num_pkeys(port), U16_MAX, from, count);
+	err = fab_edit_get_entry(&edit, fab_num_pkeys(port), U16_MAX, from,
+				 count);
 	if (err)
 		return err;
 
@@ -198,7 +199,8 @@ static ssize_t fab_guids_write(struct file *file, const char __user *from,
 	struct fab_edit edit;
 	int err;
 
-	err = fab_edit_get_entry(&edit, fab_num_gids(port), U64_MAX, from, count);
+	err = fab_edit_get_entry(&edit, fab_num_gids(port), U64_MAX, from,
+				 count);
 	if (err)
 		return err;
 

@@ -57,11 +57,12 @@ static void fab_inject_smp(struct fab_port *port,
 {
 	struct fab_smp smp = {
 		.in_port = port,
-		.slid = in->ah.dlid == FAB_LID_PERMISSIVE ? in->ah.dlid :
-							     READ_ONCE(port->lid),
+		.slid = READ_ONCE(port->lid),
 		.dlid = in->ah.dlid,
 	};
 
+	if (smp.dlid == FAB_LID_PERMISSIVE)
+		smp.slid = FAB_LID_PERMISSIVE;
 	memcpy(&smp.mad, in->data, sizeof(smp.mad));
 	fab_count(port, FAB_SENT);
 	fab_link_send_smp(port, &smp);

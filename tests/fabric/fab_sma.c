@@ -6,7 +6,8 @@
  * reader and a writer. All of it runs under the control lock; the events that
  * a write causes are published when the lock is gone.
  *
- * Order of this file: node attributes, changes, PortInfo, tables, dispatch, ib_mad.
+ * Order of this file: node attributes, changes, PortInfo, tables, dispatch,
+ * ib_mad.
  */
 #include "fabric.h"
 

@@ -2,7 +2,7 @@
 /*
  * Which verb fails, when, and with what?
  *
- *	fab<i>/faults/verbs	VERB RULE [errno=NAME|NUMBER] [qp=ud|gsi|smi|any]
+ *	fab<i>/faults/verbs	VERB RULE [errno=E] [qp=ud|gsi|smi|any]
  *				VERB off
  *				off
  *
@@ -54,7 +54,7 @@ static const char * const fab_verb_names[FAB_VERBS] = {
 /* --- Striking ------------------------------------------------------------ */
 
 /**
- * __fab_verb_fault - what fab_verb_fault() and its like do when there are faults
+ * __fab_verb_fault - what fab_verb_fault() and the like do with faults
  * @node: the HCA's
  * @verb: the verb
  * @type: of the queue pair, IB_QPT_MAX without one

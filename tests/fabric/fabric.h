@@ -121,7 +121,7 @@ enum fab_counter {
 	/* what a reader of the cable's capture got, and was too slow for */
 	FAB_CAPTURED,
 	FAB_CAPTURE_LOST,
-	/* requests cut and what came of it, sums written, packets vouched for */
+	/* requests cut, what came of it, sums written, packets vouched for */
 	FAB_LSO_REQUESTS,
 	FAB_LSO_SEGMENTS,
 	FAB_CSUM_MADE,

@@ -280,7 +280,7 @@ static void truncated_packets_are_no_packets(struct kunit *test)
 	u32 len;
 
 	for (len = 0; len < p->len; len++) {
-		/* A copy of its own length, so that KASAN sees a step too far. */
+		/* A copy of this length, so that KASAN sees a step too far. */
 		u8 *cut = kunit_kmalloc(test, max(len, 1U), GFP_KERNEL);
 
 		KUNIT_ASSERT_NOT_NULL(test, cut);
