@@ -24,8 +24,8 @@ import os
 
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 ABILITIES = {
-    "stock": {"netdev", "children", "coalesce"},
-    "ours": {"netdev", "queues", "follows_pkey", "retries_ah"},
+    "stock": {"netdev", "children", "coalesce", "csum", "lso"},
+    "ours": {"netdev", "queues", "csum", "follows_pkey", "retries_ah"},
     "none": set(),
 }
 

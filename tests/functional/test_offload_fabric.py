@@ -43,6 +43,7 @@ def every_offload_is_checked():
 
 # --- Checksums that are sent -------------------------------------------------
 
+@pytest.mark.core
 @kinds
 @pytest.mark.parametrize("sges", [1, 7])
 def test_sums_are_written_where_asked_for(packet, sges):
@@ -139,6 +140,7 @@ def test_right_sums_are_vouched_for_whoever_wrote_them(packet):
     assert post(1, 2, packet.right()).flags == [CSUM_OK]
 
 
+@pytest.mark.core
 @kinds
 def test_wrong_sums_are_not_vouched_for(packet):
     data = bytearray(packet.right())
@@ -175,6 +177,7 @@ def test_a_verdict_is_withheld():
                         [(CSUM_OK, packet)]]
 
 
+@pytest.mark.core
 @kinds
 def test_a_sum_is_damaged(packet):
     right = packet.right()
@@ -240,6 +243,7 @@ def test_a_large_send_is_cut(v6, mss, length, count, sges):
     assert receiver("delivered") == receiver("csum_vouched") == count
 
 
+@pytest.mark.core
 def test_numbers_wrap_in_a_series():
     packet = Packet(data=pattern(500), ident=0xfffe, seq=0xffffff00)
     outcome = post_lso(1, 2, packet, 100, "csum")

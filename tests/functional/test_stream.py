@@ -3,7 +3,8 @@
 
 import pytest
 
-from labkit import HOSTS, counters, iperf, wait_until
+from labkit import HOSTS, counters, iperf, on, wait_until
+from offloadkit import checked, growth
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -45,3 +46,17 @@ def test_udp_at_full_rate_keeps_the_fabric_balanced():
 def test_tcp_from_every_host_to_the_first():
     for host in range(2, HOSTS + 1):
         assert iperf(host, 1, "-t", 1)["sum_received"]["bytes"] > 100_000
+
+
+def test_a_stream_without_offloads_uses_none():
+    found = on(1, "ethtool", "-k", "ib0").stdout
+    for name in ("rx-checksumming", "tx-checksumming",
+                 "tcp-segmentation-offload"):
+        assert f"{name}: off" in found
+    sender, receiver = growth(1), growth(2)
+    with checked() as seen:
+        assert iperf(1, 2, "-t", 1)["sum_received"]["bytes"] > 100_000
+        assert seen()["checked"] == 0
+    for name in ("csum_made", "lso_requests", "lso_segments"):
+        assert sender(name) == 0
+    assert receiver("csum_vouched") == 0
