@@ -44,8 +44,8 @@ def shell(script, **more):
     return run_bare("sh", "-c", script, **more)
 
 
-def wait_until(condition, what):
-    end = time.monotonic() + SOON
+def wait_until(condition, what, seconds=SOON):
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "still not: " + what
         time.sleep(0.02)
@@ -60,9 +60,10 @@ def started(*args, checkout=CHECKOUT, program="lab", **more):
     """A lab, or a check, that runs while the test goes on."""
     more.setdefault("stdout", subprocess.PIPE)
     more.setdefault("stderr", subprocess.DEVNULL)
+    more.setdefault("env", ENVIRONMENT)
     lab = subprocess.Popen(command_line(*args, checkout=checkout,
                                         program=program),
-                           stdin=subprocess.DEVNULL, env=ENVIRONMENT, **more)
+                           stdin=subprocess.DEVNULL, **more)
     try:
         yield lab
     finally:

@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, command_line,
-                     expect_report, lines, processes_with, run_bare, run_lab,
-                     shell, temporaries, wait_until)
+from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
+                     lines, processes_with, run_bare, run_lab, shell, started,
+                     temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 from vm import debian, debs, kernels, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
@@ -111,13 +111,11 @@ def bare_cache(tmp_path):
     return cache
 
 
-def start_in(cache):
+def started_in(cache):
     """A lab that has to make a root file system first."""
-    return subprocess.Popen(
-        command_line("run", "--kernel", "6.12", "--driver", "none", "--",
-                     "true"), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env=dict(ENVIRONMENT, XDG_CACHE_HOME=str(cache.parent)))
+    return started("run", "--kernel", "6.12", "--driver", "none", "--",
+                   "true", stderr=subprocess.PIPE,
+                   env=dict(ENVIRONMENT, XDG_CACHE_HOME=str(cache.parent)))
 
 
 def wait_for_line(lab, text):
@@ -131,11 +129,11 @@ def wait_for_line(lab, text):
 def test_a_lab_killed_while_it_makes_a_root_leaves_nothing(bare_cache):
     """Not a process, not a mount, and this machine's own files in place."""
     assert run_bare("true", kernel="6.12").returncode == 0
-    with start_in(bare_cache) as lab:
+    with started_in(bare_cache) as lab:
         wait_for_line(lab, "making a root file system of trixie")
         made = bare_cache / "tmp"
         wait_until(lambda: list(made.glob("trixie-*/root/usr/bin/apt")),
-                   "the root is being filled")
+                   "the root is being filled", PATIENCE)
         lab.kill()
     wait_until(lambda: not processes_with(str(made)), "its tools gone")
     wait_until(lambda: not temporaries(lab, bare_cache), "half a root gone")
@@ -147,9 +145,9 @@ def test_a_lab_killed_while_it_makes_a_root_leaves_nothing(bare_cache):
 @pytest.mark.long
 def test_two_labs_at_once_make_one_root(bare_cache):
     assert run_bare("true", kernel="6.12").returncode == 0
-    labs = [start_in(bare_cache) for _ in range(2)]
-    said = [lab.communicate()[1].decode() for lab in labs]
-    assert [lab.returncode for lab in labs] == [0, 0]
+    with started_in(bare_cache) as one, started_in(bare_cache) as two:
+        said = [lab.communicate()[1].decode() for lab in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), said
     assert sum(text.count("making a root file system") for text in said) == 1
     assert len(list(bare_cache.glob("roots/*"))) == 1
 
