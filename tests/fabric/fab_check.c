@@ -211,7 +211,7 @@ static ssize_t fab_offload_check_write(struct file *file,
 	return count;
 }
 
-FAB_FILE(offload_check, fab_offload_check_write);
+FAB_KNOB(offload_check, "on or off");
 
 /**
  * fab_check_debugfs - create the file "offload_check"

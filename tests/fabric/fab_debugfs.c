@@ -64,7 +64,6 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_QKEY] = "dropped_qkey",
 	[FAB_DROP_NO_RECV_WQE] = "dropped_no_recv_wqe",
 	[FAB_DROP_TOO_LONG] = "dropped_too_long",
-	[FAB_DROP_RECV_LKEY] = "dropped_recv_lkey",
 	[FAB_DROP_RECV_ERROR] = "dropped_recv_error",
 	[FAB_DROP_CQ_OVERFLOW] = "dropped_cq_overflow",
 	[FAB_DROP_VL15] = "dropped_vl15",
@@ -162,9 +161,16 @@ static ssize_t fab_link_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(link, fab_link_write);
+FAB_KNOB(link, "up or down");
 
 /* --- Tables -------------------------------------------------------------- */
+
+static unsigned int fab_file_num_ports(struct file *file)
+{
+	const struct fab_node *node = fab_file_private(file);
+
+	return node->num_ports;
+}
 
 static int fab_lft_show(struct seq_file *m, void *unused)
 {
@@ -201,7 +207,8 @@ static ssize_t fab_lft_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(lft, fab_lft_write);
+FAB_KNOB(lft, "LID PORT: LID 1 to %u, PORT 0 to %u, or %u for none",
+	 FAB_LFT_SIZE - 1, fab_file_num_ports(file), FAB_LFT_DROP);
 
 static bool fab_mft_has(const struct fab_node *node, unsigned int index,
 			unsigned int port)
@@ -267,7 +274,9 @@ static ssize_t fab_mft_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(mft, fab_mft_write);
+FAB_KNOB(mft, "MLID add|del PORT: MLID 0x%04x to 0x%04x, PORT 0 to %u",
+	 FAB_LID_MCAST_MIN, FAB_LID_MCAST_MIN + FAB_MFT_SIZE - 1,
+	 fab_file_num_ports(file));
 
 /* --- Queue pairs --------------------------------------------------------- */
 

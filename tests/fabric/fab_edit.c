@@ -103,7 +103,7 @@ static ssize_t fab_lid_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(lid, fab_lid_write);
+FAB_KNOB(lid, "a LID, 0 to %#x", FAB_LID_UCAST_MAX);
 
 static void fab_edit_prefix(struct fab_port *port, const struct fab_edit *edit)
 {
@@ -132,7 +132,7 @@ static ssize_t fab_prefix_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(prefix, fab_prefix_write);
+FAB_KNOB(prefix, "a number of 64 bits, 0 to %#llx", U64_MAX);
 
 /* --- Tables -------------------------------------------------------------- */
 
@@ -171,7 +171,8 @@ static ssize_t fab_pkeys_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(pkeys, fab_pkeys_write);
+FAB_KNOB(pkeys, "INDEX P_KEY: INDEX 0 to %u, P_KEY 0 to %#x",
+	 fab_num_pkeys(fab_file_private(file)) - 1, U16_MAX);
 
 static void fab_edit_guid(struct fab_port *port, const struct fab_edit *edit)
 {
@@ -208,7 +209,8 @@ static ssize_t fab_guids_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(guids, fab_guids_write);
+FAB_KNOB(guids, "INDEX GUID: INDEX 0 to %u, GUID 0 to %#llx",
+	 fab_num_gids(fab_file_private(file)) - 1, U64_MAX);
 
 /* --- Capabilities -------------------------------------------------------- */
 
@@ -267,7 +269,7 @@ static ssize_t fab_capmask_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(capmask, fab_capmask_write);
+FAB_KNOB(capmask, "a number, 0 to %#x, or client_reregister on|off", U32_MAX);
 
 /* --- Tree ---------------------------------------------------------------- */
 

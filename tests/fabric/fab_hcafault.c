@@ -114,7 +114,8 @@ static ssize_t fab_qp_state_write(struct file *file, const char __user *from,
 	return err ? err : count;
 }
 
-FAB_FILE(qp_state, fab_qp_state_write);
+FAB_KNOB(qp_state,
+	 "QPN sqe|err: sqe for a queue pair in RTS, err for one not in RESET or ERR");
 
 /* --- Life ---------------------------------------------------------------- */
 

@@ -268,6 +268,13 @@ static int fab_inject_read(struct fab_injection *in,
 	return fab_injection_valid(in, port) ? 0 : -EINVAL;
 }
 
+/* What the log says of a line that is refused */
+#define FAB_INJECT_TAKES						\
+	"dlid qpn qkey data [pkey] [sqpn] [sl] [dgid [sgid_index]] [repeat] as NAME=NUMBER: "	\
+	"data up to %u bytes in hex and the port's MTU, %zu to qpn 0; "	\
+	"dlid 1 to %u, pkey as dlid or 0, qkey of 32 bits, qpn and sqpn 0 to %#x, sl 0 to 15, "	\
+	"sgid_index 0 to %u and the table's end, repeat 1 to %u"
+
 /* --- The file ------------------------------------------------------------ */
 
 static int fab_inject_line(struct fab_port *port, char *line)
@@ -298,6 +305,9 @@ static ssize_t fab_inject_write(struct file *file, const char __user *from,
 	if (!err)
 		err = fab_inject_line(file->private_data, line);
 	kfree(line);
+	fab_refused(file, err, FAB_INJECT_TAKES, FAB_MTU_MAX,
+		    sizeof(struct ib_smp), U16_MAX, FAB_QPN_MCAST,
+		    FAB_MAX_GIDS - 1, FAB_INJECT_REPEAT);
 	return err ? err : count;
 }
 

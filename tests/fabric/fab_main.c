@@ -85,8 +85,8 @@ static int fab_params_check(void)
 	}
 	/* Two ports of each switch may lead to its neighbours. */
 	if (switches && DIV_ROUND_UP(all, switches) > FAB_PORT_MAX - 2) {
-		pr_err("ib_fabric: %u ports do not fit on %u switches of %u\n",
-		       all, switches, FAB_PORT_MAX);
+		pr_err("ib_fabric: %u ports do not fit on %u switches, each takes %u\n",
+		       all, switches, FAB_PORT_MAX - 2);
 		return -EINVAL;
 	}
 

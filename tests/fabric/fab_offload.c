@@ -352,7 +352,7 @@ static int fab_rx_csum_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-FAB_FILE(rx_csum, fab_rx_csum_write);
+FAB_KNOB(rx_csum, "off, or a name that reading shows, and RULE; " FAB_RULE_WORDS);
 
 /**
  * fab_offload_debugfs - create the file "rx_csum"

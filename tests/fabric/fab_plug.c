@@ -109,7 +109,7 @@ static ssize_t fab_plugged_write(struct file *file, const char __user *from,
 	return err ? err : count;
 }
 
-FAB_FILE(plugged, fab_plugged_write);
+FAB_KNOB(plugged, "1, 0 or surprise");
 
 /**
  * fab_plug_debugfs - create the file "plugged"

@@ -213,7 +213,7 @@ static ssize_t fab_seed_write(struct file *file, const char __user *from,
 	return count;
 }
 
-FAB_FILE(seed, fab_seed_write);
+FAB_KNOB(seed, "a number, 0 to %u", U32_MAX);
 
 /**
  * fab_rule_debugfs - create the file "seed"

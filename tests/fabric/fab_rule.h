@@ -11,6 +11,10 @@
 struct dentry;
 struct seq_file;
 
+/* Rules, for who wrote none of them */
+#define FAB_RULE_WORDS \
+	"RULE prob=P, P 0 to 1 with 9 digits, or nth=N, every=N, count=N, N 1 to 4294967295"
+
 /**
  * enum fab_rule_kind - how a rule chooses
  * @FAB_RULE_OFF: never

@@ -261,7 +261,9 @@ static int fab_verbs_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-FAB_FILE(verbs, fab_verbs_write);
+FAB_KNOB(verbs,
+	 "off, VERB off, or VERB RULE [errno=NAME|NUMBER] [qp=ud|gsi|smi|any], a verb that README.md names, errno 1 to %u, qp where the verb has one; " FAB_RULE_WORDS,
+	 MAX_ERRNO);
 
 /**
  * fab_verbfault_debugfs - create the file "verbs"

@@ -814,6 +814,14 @@ static bool loop_request_valid(const struct loop_request *ask)
 	       ask->chain && ask->chain <= LOOP_WINDOW;
 }
 
+static ssize_t loop_refuse(void)
+{
+	pr_warn_ratelimited("fabric_loop takes FROM TO bytes=%u..%u messages=1..%u both=0|1 [chain=1..%u [inline=0|1]]\n",
+			    LOOP_MIN_BYTES, LOOP_MAX_BYTES, LOOP_MAX_MSGS,
+			    LOOP_WINDOW);
+	return -EINVAL;
+}
+
 static ssize_t loop_write(struct file *file, const char __user *user,
 			  size_t count, loff_t *pos)
 {
@@ -822,17 +830,15 @@ static ssize_t loop_write(struct file *file, const char __user *user,
 	int err;
 
 	if (count >= sizeof(line))
-		return -EINVAL;
+		return loop_refuse();
 	if (copy_from_user(line, user, count))
 		return -EFAULT;
 	line[count] = '\0';
 	if (sscanf(line,
 		   "%31s %31s bytes=%u messages=%u both=%u chain=%u inline=%u",
 		   ask.from, ask.to, &ask.bytes, &ask.messages, &ask.both,
-		   &ask.chain, &ask.inlined) < 5)
-		return -EINVAL;
-	if (!loop_request_valid(&ask))
-		return -EINVAL;
+		   &ask.chain, &ask.inlined) < 5 || !loop_request_valid(&ask))
+		return loop_refuse();
 
 	mutex_lock(&loop_mutex);
 	err = loop_run(&ask);

@@ -27,6 +27,9 @@ MTU = 4092 if "mtu=4092" in VARIANT else 2044
 # end a test that has failed, not to measure.
 SLOW = 1 if KERNEL == "uml" else 4
 
+# Times that what must never wear out is done: make check-full sets LAB_LONG
+ROUNDS = 100 if os.environ.get("LAB_LONG") == "1" else 5
+
 SM_GUID = "0x02fab00000000001"
 BROADCAST = "ff12:401b:ffff::ffff:ffff"
 
@@ -170,6 +173,66 @@ def events(where):
     text = (FABRIC / where / "events").read_text()
     return {name: int(value) for name, value in
             (line.split() for line in text.splitlines())}
+
+
+class KernelLog:
+    """What the kernel says from now on."""
+
+    def __init__(self):
+        self.file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.file, 0, os.SEEK_END)
+
+    def close(self):
+        os.close(self.file)
+
+    def lines(self):
+        """Lines since the last call."""
+        found = []
+        while True:
+            try:
+                record = os.read(self.file, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return found
+            found.append(record.partition(";")[2].partition("\n")[0])
+
+
+@contextlib.contextmanager
+def kernel_log():
+    """The kernel's log, read as it grows."""
+    log = KernelLog()
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def written(path, text):
+    """The errno of writing a text to a file in one go, 0 without one."""
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        os.write(handle, text.encode())
+    except OSError as error:
+        return error.errno
+    finally:
+        os.close(handle)
+    return 0
+
+
+def memory_kib():
+    """What the kernel has for itself and does not give back."""
+    text = pathlib.Path("/proc/meminfo").read_text()
+    sizes = dict(re.findall(r"^(\w+): +(\d+) kB$", text, re.M))
+    return sum(int(sizes[name]) for name in
+               ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack"))
+
+
+def assert_not_grown(before):
+    """No more memory than ROUNDS of anything may leave in the caches.
+
+    Sanitizers keep what was freed for a while, and look for leaks themselves.
+    """
+    grown = memory_kib() - before
+    assert KERNEL in ("kasan", "debug") or grown <= 512 + 4 * ROUNDS, grown
 
 
 def is_plugged(host):

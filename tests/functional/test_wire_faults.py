@@ -12,7 +12,7 @@ import pytest
 
 from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, fault,
                     inject, lft, lid, loop, plug, port_dir, port_is_active,
-                    run, set_link, switch_port, wait_until)
+                    run, set_link, switch_port, wait_until, written)
 
 pytestmark = pytest.mark.fabric
 
@@ -95,18 +95,6 @@ def test_chance_follows_the_seed():
     assert 200 < first < 400
     assert lost_by_chance(1) == first
     assert len({lost_by_chance(seed) for seed in range(2, 9)}) > 3
-
-
-def written(path, text):
-    """The error of writing a text to a knob, in one go, 0 without one."""
-    handle = os.open(path, os.O_WRONLY)
-    try:
-        os.write(handle, text.encode())
-    except OSError as error:
-        return error.errno
-    finally:
-        os.close(handle)
-    return 0
 
 
 @pytest.mark.parametrize("text", [
