@@ -45,8 +45,8 @@ static void fab_cq_report_overflow(struct fab_cq *cq)
 		.event = IB_EVENT_CQ_ERR,
 	};
 
-	dev_warn(to_fab_hca(cq->ibcq.device)->parent,
-		 "a completion queue of %u entries overflowed\n", cq->size);
+	fab_misuse(to_fab_hca(cq->ibcq.device), FAB_MISUSE_CQ_FULL,
+		   "a completion queue overflowed");
 	fab_event_raised(&to_fab_hca(cq->ibcq.device)->node->events,
 			 IB_EVENT_CQ_ERR);
 	if (cq->ibcq.event_handler)

@@ -60,7 +60,7 @@ static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
 	}
 	if (wr->num_sge < 0 || wr->num_sge > qp->sq.max_sge) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_SGE,
-			   "a work request has more SGEs than its QP allows");
+			   "a send has more SGEs than its QP allows");
 		return -EINVAL;
 	}
 	if (!ah || ah->pd != qp->ibqp->pd ||
@@ -70,7 +70,13 @@ static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
 		return -EINVAL;
 	}
 
-	return fab_ring_full(&qp->sq) ? -ENOMEM : 0;
+	if (fab_ring_full(&qp->sq)) {
+		fab_misuse(qp->hca, FAB_MISUSE_POST_FULL,
+			   "a send was posted to a ring that is full");
+		return -ENOMEM;
+	}
+
+	return 0;
 }
 
 static int fab_send_payload(struct fab_qp *qp, struct fab_swqe *wqe,
@@ -81,7 +87,7 @@ static int fab_send_payload(struct fab_qp *qp, struct fab_swqe *wqe,
 	if (total < 0 || ((wr->send_flags & IB_SEND_INLINE) &&
 			  total > qp->max_inline)) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
-			   "a work request is longer than its QP allows");
+			   "a send is longer than its QP allows");
 		return -EINVAL;
 	}
 
@@ -185,23 +191,26 @@ static int fab_recv_add(struct fab_qp *qp, const struct ib_recv_wr *wr)
 	lockdep_assert_held(&qp->rq.lock);
 
 	if (qp->state == IB_QPS_RESET) {
-		fab_misuse(qp->hca, FAB_MISUSE_POST_STATE,
+		fab_misuse(qp->hca, FAB_MISUSE_RECV_STATE,
 			   "a receive was posted to a QP in RESET");
 		return -EINVAL;
 	}
 	if (wr->num_sge < 0 || wr->num_sge > qp->rq.max_sge) {
-		fab_misuse(qp->hca, FAB_MISUSE_POST_SGE,
-			   "a work request has more SGEs than its QP allows");
+		fab_misuse(qp->hca, FAB_MISUSE_RECV_SGE,
+			   "a receive has more SGEs than its QP allows");
 		return -EINVAL;
 	}
 	total = fab_sge_total(wr->sg_list, wr->num_sge);
 	if (total < 0) {
-		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
-			   "a work request is longer than its QP allows");
+		fab_misuse(qp->hca, FAB_MISUSE_RECV_LENGTH,
+			   "a receive is longer than its QP allows");
 		return -EINVAL;
 	}
-	if (fab_ring_full(&qp->rq))
+	if (fab_ring_full(&qp->rq)) {
+		fab_misuse(qp->hca, FAB_MISUSE_RECV_FULL,
+			   "a receive was posted to a ring that is full");
 		return -ENOMEM;
+	}
 
 	wqe->wr_id = wr->wr_id;
 	wqe->num_sge = wr->num_sge;

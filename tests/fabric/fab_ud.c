@@ -132,7 +132,7 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 	if (qp->type == IB_QPT_SMI)
 		return fab_ud_send_smp(qp, wqe);
 	if (wqe->longest > READ_ONCE(qp->port->mtu_bytes)) {
-		fab_misuse(qp->hca, FAB_MISUSE_POST_LENGTH,
+		fab_misuse(qp->hca, FAB_MISUSE_SEND_MTU,
 			   "a datagram is longer than its port's MTU");
 		return IB_WC_LOC_LEN_ERR;
 	}
@@ -212,15 +212,25 @@ static struct fab_rwqe *fab_rq_peek(struct fab_qp *qp, u32 length,
 
 	wqe = fab_rwqe(&qp->rq, qp->rq.next);
 	if (wqe->length < FAB_GRH_LEN + length) {
+		fab_misuse(qp->hca, FAB_MISUSE_RECV_SHORT,
+			   "a posted receive had no room for a GRH and the packet");
 		*verdict = FAB_DROP_TOO_LONG;
-		return NULL;
-	}
-	if (!fab_sges_valid(qp->hca, wqe->sge, wqe->num_sge)) {
-		*verdict = FAB_DROP_RECV_LKEY;
 		return NULL;
 	}
 
 	return wqe;
+}
+
+/* What comes of a request that a packet was found good for. */
+static enum ib_wc_status fab_rq_status(struct fab_qp *qp,
+				       const struct fab_rwqe *wqe)
+{
+	if (fab_sges_valid(qp->hca, wqe->sge, wqe->num_sge))
+		return fab_completion_status(qp, false);
+
+	fab_misuse(qp->hca, FAB_MISUSE_RECV_LKEY,
+		   "a receive has a key of no memory region");
+	return IB_WC_LOC_PROT_ERR;
 }
 
 /* --- Delivery ------------------------------------------------------------ */
@@ -289,7 +299,7 @@ enum fab_counter fab_ud_put(struct fab_port *port, const struct fab_packet *pkt,
 	if (pkt->qkey != qp->qkey)
 		return FAB_DROP_QKEY;
 
-	wc.status = fab_completion_status(qp, false);
+	wc.status = fab_rq_status(qp, wqe);
 	if (wc.status != IB_WC_SUCCESS)
 		return fab_rq_complete(qp, wqe, &wc, pkt->solicited);
 
@@ -412,7 +422,7 @@ static enum fab_counter fab_smp_put(struct fab_port *port,
 	if (!wqe)
 		return verdict;
 
-	wc.status = fab_completion_status(qp, false);
+	wc.status = fab_rq_status(qp, wqe);
 	if (wc.status == IB_WC_SUCCESS)
 		fab_copy_to(wqe->sge, FAB_GRH_LEN, &smp->mad, sizeof(smp->mad));
 	return fab_rq_complete(qp, wqe, &wc, false);

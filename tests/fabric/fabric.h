@@ -143,7 +143,6 @@ enum fab_counter {
 	FAB_DROP_QKEY,
 	FAB_DROP_NO_RECV_WQE,
 	FAB_DROP_TOO_LONG,
-	FAB_DROP_RECV_LKEY,
 	FAB_DROP_RECV_ERROR,
 	FAB_DROP_CQ_OVERFLOW,
 	FAB_DROP_VL15,
@@ -222,6 +221,8 @@ enum fab_rx_fault {
  * @lid: base LID, 0 when not assigned; written under ctl, read anywhere
  * @mtu_bytes: payload a packet may have; written under ctl, read anywhere
  * @info: PortInfo as it travels, but for what stands in the fields above
+ * @mkey_leased: somebody without the M_Key wanted in, and the lease runs; ctl
+ * @mkey_expires: when it ends, in jiffies; ctl
  * @news: events (BIT of enum ib_event_type) not yet told to ib_core
  * @events: events told
  * @pkeys: P_Key table, as long as the shape says; written under ctl, read
@@ -256,6 +257,8 @@ struct fab_port {
 	u16 lid;
 	u16 mtu_bytes;
 	struct ib_port_info info;
+	bool mkey_leased;
+	unsigned long mkey_expires;
 	unsigned long news;
 	struct fab_events events;
 	u16 pkeys[FAB_MAX_PKEYS];
@@ -820,14 +823,22 @@ enum fab_misuse_kind {
 	FAB_MISUSE_POST_STATE,
 	FAB_MISUSE_POST_SGE,
 	FAB_MISUSE_POST_LENGTH,
+	FAB_MISUSE_POST_FULL,
 	FAB_MISUSE_POST_OPCODE,
 	FAB_MISUSE_POST_LKEY,
+	FAB_MISUSE_RECV_STATE,
+	FAB_MISUSE_RECV_SGE,
+	FAB_MISUSE_RECV_LENGTH,
+	FAB_MISUSE_RECV_FULL,
+	FAB_MISUSE_RECV_LKEY,
+	FAB_MISUSE_RECV_SHORT,
+	FAB_MISUSE_SEND_MTU,
+	FAB_MISUSE_CQ_FULL,
 	FAB_MISUSE_POST_DMA,
 	FAB_MISUSE_POST_AH,
 	FAB_MISUSE_POST_CSUM,
 	FAB_MISUSE_POST_LSO,
 	FAB_MISUSE_AH_BUSY,
-	FAB_MISUSE_QP_ATTACHED,
 };
 
 /**
