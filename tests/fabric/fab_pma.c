@@ -351,7 +351,7 @@ static __be16 fab_pma_class_port_info(const struct fab_node *node, u8 method,
 
 	/* There is no trap to send and nobody to send it to. */
 	if (method != IB_MGMT_METHOD_GET)
-		return FAB_MAD_BAD_METHOD;
+		return FAB_MAD_BAD_ATTR;
 
 	memset(data, 0, sizeof_field(struct ib_pma_mad, data));
 	info->base_version = IB_MGMT_BASE_VERSION;
@@ -373,6 +373,9 @@ static __be16 fab_pma_serve(struct fab_node *node, struct ib_pma_mad *mad)
 	if (mad->mad_hdr.base_version != IB_MGMT_BASE_VERSION ||
 	    mad->mad_hdr.class_version != 1)
 		return FAB_MAD_BAD_VERSION;
+	if (mad->mad_hdr.method != IB_MGMT_METHOD_GET &&
+	    mad->mad_hdr.method != IB_MGMT_METHOD_SET)
+		return FAB_MAD_BAD_METHOD;
 	if (mad->mad_hdr.attr_id == IB_PMA_CLASS_PORT_INFO)
 		return fab_pma_class_port_info(node, mad->mad_hdr.method,
 					       mad->data);
@@ -389,12 +392,6 @@ static __be16 fab_pma_serve(struct fab_node *node, struct ib_pma_mad *mad)
 	return FAB_MAD_BAD_ATTR;
 }
 
-static bool fab_mad_is_request(const struct ib_mad *mad)
-{
-	return mad->mad_hdr.method == IB_MGMT_METHOD_GET ||
-	       mad->mad_hdr.method == IB_MGMT_METHOD_SET;
-}
-
 /**
  * fab_pma_answer - serve a packet of the performance management class
  * @port: a port of the node that is asked
@@ -407,7 +404,7 @@ static bool fab_mad_is_request(const struct ib_mad *mad)
 bool fab_pma_answer(struct fab_port *port, const struct ib_mad *req,
 		    struct ib_mad *resp)
 {
-	if (!fab_mad_is_request(req))
+	if (!fab_mad_is_request(&req->mad_hdr))
 		return false;
 
 	*resp = *req;
@@ -444,7 +441,7 @@ static bool fab_gmp_answer(struct fab_port *port0, const struct ib_mad *req,
 {
 	if (req->mad_hdr.mgmt_class == IB_MGMT_CLASS_PERF_MGMT)
 		return fab_pma_answer(port0, req, resp);
-	if (!fab_mad_is_request(req))
+	if (!fab_mad_is_request(&req->mad_hdr))
 		return false;
 
 	/* A class that nobody here serves, IBA 13.4.7. */

@@ -16,12 +16,14 @@
  * @node: who is asked
  * @in_port: port the request came in by
  * @mod: attribute modifier
+ * @hide_mkey: who asks does not know the M_Key, and is not to learn it
  * @data: in: what a Set asks for; out: the attribute as it now is
  */
 struct fab_sma_call {
 	struct fab_node *node;
 	struct fab_port *in_port;
 	u32 mod;
+	bool hide_mkey;
 	void *data;
 };
 
@@ -192,6 +194,7 @@ void fab_sma_port_init(struct fab_port *port)
 	info->operationalvl_pei_peo_fpi_fpo = FIELD_PREP(FAB_PI_OPER_VL, 1);
 	info->guid_cap = fab_num_gids(port);
 
+	port->mkey_leased = false;
 	port->mtu_bytes = ib_mtu_enum_to_int(mtu);
 	port->prefix = cpu_to_be64(0xfe80000000000000ULL);
 	port->guids[0] = port->guid;
@@ -244,6 +247,8 @@ static __be16 fab_get_port_info(struct fab_sma_call *call)
 		return FAB_MAD_BAD_VALUE;
 
 	fab_port_info_fill(port, call->in_port, call->data);
+	if (call->hide_mkey)
+		((struct ib_port_info *)call->data)->mkey = 0;
 	return 0;
 }
 
@@ -265,25 +270,52 @@ static bool fab_port_may_enter(const struct fab_port *port, u8 want)
 	}
 }
 
-static bool fab_port_info_valid(const struct fab_port *port,
-				const struct ib_port_info *want)
+static bool fab_port_states_valid(const struct fab_port *port,
+				  const struct ib_port_info *want)
 {
+	u8 state = FIELD_GET(FAB_PI_STATE, want->linkspeed_portstate);
 	u8 phys = FIELD_GET(FAB_PI_PHYS, want->portphysstate_linkdown);
-	u8 mtu = FIELD_GET(FAB_PI_NEIGH_MTU, want->neighbormtu_mastersmsl);
-	u8 vls = FIELD_GET(FAB_PI_OPER_VL,
-			   want->operationalvl_pei_peo_fpi_fpo);
+	u8 def = FIELD_GET(FAB_PI_DOWN_DEFAULT, want->portphysstate_linkdown);
 
-	if (fab_port_is_endport(port) &&
-	    be16_to_cpu(want->lid) > FAB_LID_UCAST_MAX)
-		return false;
-	if (!fab_port_may_enter(port, FIELD_GET(FAB_PI_STATE,
-						want->linkspeed_portstate)))
+	if (!fab_port_may_enter(port, state) || def > FAB_PHYS_POLLING)
 		return false;
 	/* 0 leaves it, 1 is Sleep, which we have not. */
 	if (phys && phys != FAB_PHYS_POLLING && phys != FAB_PHYS_DISABLED)
 		return false;
 
-	return mtu <= FIELD_GET(FAB_PI_MTU_CAP,
+	/* A link that is retrained is down first. */
+	return !phys || state == IB_PORT_NOP || state == IB_PORT_DOWN;
+}
+
+/* 0 leaves it, the largest code means all that the port can. */
+static bool fab_port_rates_valid(const struct ib_port_info *info,
+				 const struct ib_port_info *want)
+{
+	u8 speed = FIELD_GET(FAB_PI_SPEED_EN, want->linkspeedactive_enabled);
+	u8 speeds = FIELD_GET(FAB_PI_SPEED_SUP, info->linkspeed_portstate);
+
+	if (speed != FAB_SPEED_FROM_SUP && (speed & ~speeds))
+		return false;
+
+	return want->link_width_enabled == FAB_WIDTH_FROM_SUP ||
+	       !(want->link_width_enabled & ~info->link_width_supported);
+}
+
+static bool fab_port_info_valid(const struct fab_port *port,
+				const struct ib_port_info *want)
+{
+	u8 mtu = FIELD_GET(FAB_PI_NEIGH_MTU, want->neighbormtu_mastersmsl);
+	u8 vls = FIELD_GET(FAB_PI_OPER_VL,
+			   want->operationalvl_pei_peo_fpi_fpo);
+
+	if (fab_port_is_endport(port) &&
+	    (be16_to_cpu(want->lid) > FAB_LID_UCAST_MAX ||
+	     be16_to_cpu(want->sm_lid) > FAB_LID_UCAST_MAX))
+		return false;
+
+	return fab_port_states_valid(port, want) &&
+	       fab_port_rates_valid(&port->info, want) &&
+	       mtu <= FIELD_GET(FAB_PI_MTU_CAP,
 				port->info.inittypereply_mtucap) &&
 	       vls <= FIELD_GET(FAB_PI_VLCAP, port->info.vlcap_inittype);
 }
@@ -339,6 +371,9 @@ static void fab_port_info_set_end(struct fab_port *port,
 	info->sm_lid = want->sm_lid;
 	info->mkey = want->mkey;
 	info->mkey_lease_period = want->mkey_lease_period;
+	/* Only 0 can be written into this counter. */
+	if (!want->mkey_violations)
+		info->mkey_violations = 0;
 	WRITE_ONCE(info->mkeyprot_resv_lmc, want->mkeyprot_resv_lmc &
 		   (FAB_PI_MKEY_PROT | FAB_PI_LMC));
 	u8p_replace_bits(&info->neighbormtu_mastersmsl, sm_sl, FAB_PI_SM_SL);
@@ -531,7 +566,9 @@ static __be16 fab_sma_mft_check(const struct fab_sma_call *call)
 	if (!fab_node_is_switch(call->node))
 		return FAB_MAD_BAD_ATTR;
 	if (FIELD_GET(FAB_MFT_MOD_BLOCK, call->mod) >=
-	    FAB_MFT_SIZE / FAB_MFT_BLOCK)
+	    FAB_MFT_SIZE / FAB_MFT_BLOCK ||
+	    FIELD_GET(FAB_MFT_MOD_POSITION, call->mod) >
+	    call->node->num_ports / 16)
 		return FAB_MAD_BAD_VALUE;
 
 	return 0;
@@ -569,21 +606,28 @@ static __be16 fab_set_mft(struct fab_sma_call *call)
 
 /* --- Dispatch ------------------------------------------------------------ */
 
+/* One that takes no modifier has @max_mod 0; others look themselves. */
 struct fab_sma_attr {
 	__be16 id;
+	u32 max_mod;
 	__be16 (*get)(struct fab_sma_call *call);
 	__be16 (*set)(struct fab_sma_call *call);
 };
 
 static const struct fab_sma_attr fab_sma_attrs[] = {
-	{ IB_SMP_ATTR_NODE_DESC, fab_get_node_desc, NULL },
-	{ IB_SMP_ATTR_NODE_INFO, fab_get_node_info, NULL },
-	{ IB_SMP_ATTR_SWITCH_INFO, fab_get_switch_info, fab_set_switch_info },
-	{ IB_SMP_ATTR_GUID_INFO, fab_get_guid_info, fab_set_guid_info },
-	{ IB_SMP_ATTR_PORT_INFO, fab_get_port_info, fab_set_port_info },
-	{ IB_SMP_ATTR_PKEY_TABLE, fab_get_pkeys, fab_set_pkeys },
-	{ IB_SMP_ATTR_LINEAR_FORWARD_TABLE, fab_get_lft, fab_set_lft },
-	{ IB_SMP_ATTR_MCAST_FORWARD_TABLE, fab_get_mft, fab_set_mft },
+	{ IB_SMP_ATTR_NODE_DESC, 0, fab_get_node_desc, NULL },
+	{ IB_SMP_ATTR_NODE_INFO, 0, fab_get_node_info, NULL },
+	{ IB_SMP_ATTR_SWITCH_INFO, 0, fab_get_switch_info,
+	  fab_set_switch_info },
+	{ IB_SMP_ATTR_GUID_INFO, U32_MAX, fab_get_guid_info,
+	  fab_set_guid_info },
+	{ IB_SMP_ATTR_PORT_INFO, U32_MAX, fab_get_port_info,
+	  fab_set_port_info },
+	{ IB_SMP_ATTR_PKEY_TABLE, U32_MAX, fab_get_pkeys, fab_set_pkeys },
+	{ IB_SMP_ATTR_LINEAR_FORWARD_TABLE, U32_MAX, fab_get_lft,
+	  fab_set_lft },
+	{ IB_SMP_ATTR_MCAST_FORWARD_TABLE, U32_MAX, fab_get_mft,
+	  fab_set_mft },
 };
 
 static const struct fab_sma_attr *fab_sma_find(__be16 id)
@@ -604,34 +648,69 @@ static __be16 fab_sma_serve(struct fab_sma_call *call, const struct ib_smp *req)
 
 	lockdep_assert_held(&fabric.ctl);
 
-	if (req->class_version != 1)
+	if (req->base_version != IB_MGMT_BASE_VERSION ||
+	    req->class_version != 1)
 		return FAB_MAD_BAD_VERSION;
 	if (req->method != IB_MGMT_METHOD_GET &&
 	    req->method != IB_MGMT_METHOD_SET)
 		return FAB_MAD_BAD_METHOD;
 	if (!attr)
 		return FAB_MAD_BAD_ATTR;
-	if (req->method == IB_MGMT_METHOD_GET) {
-		memset(call->data, 0, IB_SMP_DATA_SIZE);
-		return attr->get(call);
-	}
-	if (!attr->set)
+	if (req->method == IB_MGMT_METHOD_SET && !attr->set)
 		return FAB_MAD_BAD_ATTR;
+	if (call->mod > attr->max_mod)
+		return FAB_MAD_BAD_VALUE;
+	if (req->method == IB_MGMT_METHOD_SET)
+		return attr->set(call);
 
-	return attr->set(call);
+	memset(call->data, 0, IB_SMP_DATA_SIZE);
+	return attr->get(call);
+}
+
+static bool fab_mkey_known(const struct fab_port *end, const struct ib_smp *req)
+{
+	return !end->info.mkey || req->mkey == end->info.mkey;
+}
+
+/* When a lease is over anybody may read the M_Key, to take over. */
+static void fab_mkey_expire(struct fab_port *end)
+{
+	if (!end->mkey_leased || time_before(jiffies, end->mkey_expires))
+		return;
+
+	end->mkey_leased = false;
+	u8p_replace_bits(&end->info.mkeyprot_resv_lmc, 0, FAB_PI_MKEY_PROT);
+}
+
+/* A violation begins the lease, a period of 0 has no end. */
+static void fab_mkey_violate(struct fab_port *end)
+{
+	struct ib_port_info *info = &end->info;
+	u16 seconds = be16_to_cpu(info->mkey_lease_period);
+
+	if (info->mkey_violations != cpu_to_be16(U16_MAX))
+		be16_add_cpu(&info->mkey_violations, 1);
+	if (end->mkey_leased || !seconds)
+		return;
+
+	end->mkey_leased = true;
+	end->mkey_expires = jiffies + seconds * HZ;
 }
 
 /* IBA 14.2.4: who may read or write a port that has an M_Key. */
 static bool fab_mkey_allows(struct fab_port *end, const struct ib_smp *req)
 {
-	u8 prot = FIELD_GET(FAB_PI_MKEY_PROT, end->info.mkeyprot_resv_lmc);
-
-	if (!end->info.mkey || req->mkey == end->info.mkey)
+	fab_mkey_expire(end);
+	if (fab_mkey_known(end, req)) {
+		end->mkey_leased = false;
 		return true;
-	if (req->method == IB_MGMT_METHOD_GET && prot < 2)
+	}
+	if (req->method == IB_MGMT_METHOD_GET &&
+	    FIELD_GET(FAB_PI_MKEY_PROT, end->info.mkeyprot_resv_lmc) <
+	    FAB_MKEY_PROT_READ)
 		return true;
 
-	be16_add_cpu(&end->info.mkey_violations, 1);
+	fab_mkey_violate(end);
 	return false;
 }
 
@@ -676,12 +755,16 @@ bool fab_sma_answer(struct fab_port *in_port, const struct ib_smp *req,
 	*resp = *req;
 	spin_lock_irqsave(&fabric.ctl, flags);
 	allowed = trusted || fab_mkey_allows(end, req);
+	call.hide_mkey = !trusted && !fab_mkey_known(end, req) &&
+			 FIELD_GET(FAB_PI_MKEY_PROT,
+				   end->info.mkeyprot_resv_lmc);
 	if (allowed)
 		resp->status = fab_sma_serve(&call, req);
 	spin_unlock_irqrestore(&fabric.ctl, flags);
 	if (!allowed)
 		return false;
 
+	resp->base_version = IB_MGMT_BASE_VERSION;
 	resp->method = IB_MGMT_METHOD_GET_RESP;
 	if (fab_smp_is_directed(req))
 		resp->status |= IB_SMP_DIRECTION;
@@ -746,16 +829,11 @@ int fab_sma_process_mad(struct ib_device *ibdev, int flags, u32 port_num,
 	    in->mad_hdr.mgmt_class != IB_MGMT_CLASS_SUBN_DIRECTED_ROUTE)
 		return IB_MAD_RESULT_SUCCESS;
 
-	switch (in->mad_hdr.method) {
-	case IB_MGMT_METHOD_GET_RESP:
-	case IB_MGMT_METHOD_TRAP:
-	case IB_MGMT_METHOD_REPORT:
-	case IB_MGMT_METHOD_REPORT_RESP:
-		return IB_MAD_RESULT_SUCCESS;
-	case IB_MGMT_METHOD_TRAP_REPRESS:
-		/* Our HCAs send no traps: nobody waits for it. */
+	/* Our HCAs send no traps: nobody waits for it. */
+	if (in->mad_hdr.method == IB_MGMT_METHOD_TRAP_REPRESS)
 		return IB_MAD_RESULT_SUCCESS | IB_MAD_RESULT_CONSUMED;
-	default:
-		return fab_sma_request(&node->ports[port_num], flags, in, out);
-	}
+	if (!fab_mad_is_request(&in->mad_hdr))
+		return IB_MAD_RESULT_SUCCESS;
+
+	return fab_sma_request(&node->ports[port_num], flags, in, out);
 }

@@ -144,7 +144,8 @@ static bool fab_switch_answer(struct fab_smp *smp)
 {
 	struct ib_smp resp;
 
-	if (!fab_sma_answer(smp->in_port, &smp->mad, &resp, false)) {
+	if (!fab_mad_is_request((const struct ib_mad_hdr *)&smp->mad) ||
+	    !fab_sma_answer(smp->in_port, &smp->mad, &resp, false)) {
 		fab_switch_bad_smp(smp);
 		return false;
 	}
@@ -240,8 +241,8 @@ static void fab_switch_handle_smp(struct fab_node *node, struct fab_smp *smp)
 {
 	struct ib_smp *mad = &smp->mad;
 
-	if (mad->base_version != IB_MGMT_BASE_VERSION ||
-	    mad->hop_cnt >= IB_SMP_MAX_PATH_HOPS)
+	if (!fab_smp_is_smp(mad) || (fab_smp_is_directed(mad) &&
+				     mad->hop_cnt >= IB_SMP_MAX_PATH_HOPS))
 		fab_switch_bad_smp(smp);
 	else if (smp->dlid != FAB_LID_PERMISSIVE &&
 		 !fab_port_has_lid(&node->ports[0], smp->dlid))

@@ -72,6 +72,9 @@
 #define FAB_PI_REREGISTER	BIT(7)
 #define FAB_PI_SUBNET_TO	GENMASK(4, 0)
 
+/* From this M_KeyProtectBits on, reading takes the M_Key, IBA 14.2.4.1 */
+#define FAB_MKEY_PROT_READ	2
+
 /* Bits of the attribute modifier of PortInfo: the port, and extended speeds */
 #define FAB_PI_MOD_PORT		GENMASK(7, 0)
 
@@ -162,9 +165,31 @@ static inline bool fab_gid_is_mcast(const union ib_gid *gid)
 	return gid->raw[0] == 0xff;
 }
 
+/**
+ * fab_mad_is_request - does a management packet want an answer
+ * @hdr: its header
+ *
+ * Return: false for answers, and for what is only told; what else there is may
+ * be a method nobody knows, and is to be told so. Source: IBA 13.4.5.
+ */
+static inline bool fab_mad_is_request(const struct ib_mad_hdr *hdr)
+{
+	return !(hdr->method & IB_MGMT_METHOD_RESP) &&
+	       hdr->method != IB_MGMT_METHOD_SEND &&
+	       hdr->method != IB_MGMT_METHOD_TRAP &&
+	       hdr->method != IB_MGMT_METHOD_REPORT &&
+	       hdr->method != IB_MGMT_METHOD_TRAP_REPRESS;
+}
+
 static inline bool fab_smp_is_directed(const struct ib_smp *smp)
 {
 	return smp->mgmt_class == IB_MGMT_CLASS_SUBN_DIRECTED_ROUTE;
+}
+
+static inline bool fab_smp_is_smp(const struct ib_smp *smp)
+{
+	return fab_smp_is_directed(smp) ||
+	       smp->mgmt_class == IB_MGMT_CLASS_SUBN_LID_ROUTED;
 }
 
 static inline bool fab_smp_is_returning(const struct ib_smp *smp)

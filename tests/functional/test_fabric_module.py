@@ -5,16 +5,33 @@ Each test has the fabric to itself; the lab's own is put back afterwards.
 """
 
 import os
+import pathlib
 import re
+import time
 
 import pytest
 
-from labkit import (HOSTS, SM_GUID, all_active, counters, loop, run,
-                    wait_until)
+from labkit import (HOSTS, KERNEL, ROUNDS, SM_GUID, all_active, assert_not_grown,
+                    counters, loop, memory_kib, run, wait_until)
 
 pytestmark = pytest.mark.fabric
 
 MODULE = f"{os.environ.get('LAB_MODULES', '.')}/ib_fabric.ko"
+
+
+def free_kib():
+    """Memory that nobody uses, caches aside."""
+    run("sync")
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
+    text = pathlib.Path("/proc/meminfo").read_text()
+    return int(re.search(r"^MemFree: +(\d+)", text, re.M).group(1))
+
+
+def softirqs(name):
+    """Times that softirqs of a kind ran, on all processors."""
+    text = pathlib.Path("/proc/softirqs").read_text()
+    row, = re.findall(rf"^ *{name}: (.*)$", text, re.M)
+    return sum(map(int, row.split()))
 
 
 def opensm_once(tmp_path):
@@ -79,9 +96,13 @@ def test_parameters_out_of_range_name_the_limit(bare, params, said):
 
 
 def test_loads_and_unloads_again_and_again(bare, tmp_path):
-    for _ in range(20):
+    before = None
+    for done in range(ROUNDS + 1):
         run("insmod", MODULE, "hcas=4")
         run("rmmod", "ib_fabric")
+        if not done:
+            before = memory_kib()
+    assert_not_grown(before)
     run("insmod", MODULE, "hcas=2", "switches=0")
     assert opensm_once(tmp_path)
 
@@ -95,6 +116,34 @@ def test_unload_while_umad_is_open(bare, tmp_path):
     else:
         run("insmod", MODULE, "hcas=2", "switches=0")
     assert opensm_once(tmp_path)
+
+
+def test_unload_under_a_running_subnet_manager():
+    """Refused or clean, with its file open and its packets on the way."""
+    done = run("rmmod", "ib_fabric", check=False)
+    run("lab-sm", "stop")
+    if done.returncode:
+        assert "in use" in done.stderr
+        run("rmmod", "ib_fabric")
+    run("insmod", MODULE, f"hcas={HOSTS + 1}")
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+
+
+def test_idle_fabric_does_nothing_and_is_small(bare):
+    """16 HCAs without a subnet manager: no tasklet runs, 32 MiB at most."""
+    run("insmod", MODULE, "hcas=16")
+    run("rmmod", "ib_fabric")
+    before = free_kib()
+    run("insmod", MODULE, "hcas=16")
+    if KERNEL not in ("kasan", "debug"):
+        # The sanitizers add more than there is.
+        assert before - free_kib() <= 32 * 1024
+    wait_until("ib_mad is done", lambda: softirqs("TASKLET") ==
+               (time.sleep(0.5), softirqs("TASKLET"))[1])
+    ran = softirqs("TASKLET")
+    time.sleep(3)
+    assert softirqs("TASKLET") == ran
 
 
 def test_many_hcas(bare, tmp_path):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """HCAs leave their slots and come back, with no driver but ib_mad on them."""
 
+import contextlib
 import errno
 import threading
 
 import pytest
 
-from labkit import (FABRIC, all_active, counters, edit, events, is_plugged,
-                    plug, run, table, wait_until)
+from labkit import (FABRIC, ROUNDS, all_active, assert_not_grown, counters,
+                    edit, events, inject, is_plugged, lid, memory_kib, plug,
+                    run, table, wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -104,6 +106,48 @@ def test_two_writers_and_readers_at_once():
         for thread in threads:
             thread.join()
     assert not failed
+
+
+@contextlib.contextmanager
+def traffic():
+    """Datagrams and queries to and from HCA 2, whether it is there or not."""
+    stop, failed = threading.Event(), []
+    target = lid(2)
+
+    def datagrams():
+        inject(1, bytes(64), dlid=target, qpn=1, qkey=0x80010000, repeat=200)
+        if is_plugged(2):
+            inject(2, bytes(64), dlid=lid(1), qpn=1, qkey=0x80010000)
+
+    def queries():
+        run("smpquery", "-C", "fab0", "-t", 20, "-D", "nodeinfo", "0,1,3",
+            check=False)
+
+    threads = [threading.Thread(target=hammer, args=(action, stop, failed))
+               for action in (datagrams, queries)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_again_and_again_under_traffic():
+    """In good order and by surprise in turns, and no memory is lost."""
+    before = None
+    with traffic() as failed:
+        for done in range(ROUNDS + 1):
+            plug(2, "surprise" if done % 2 else "0")
+            plug(2)
+            if not done:
+                before = memory_kib()
+        assert_not_grown(before)
+    assert not failed
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    wait_until("nothing in flight", lambda: counters()["in_flight"] == 0)
 
 
 def test_module_stays_while_a_writer_has_the_file():
