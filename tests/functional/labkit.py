@@ -14,6 +14,8 @@ import re
 import subprocess
 import time
 
+import pytest
+
 FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
 DRIVER = os.environ.get("LAB_DRIVER", "none")
 KERNEL = os.environ.get("LAB_KERNEL", "uml")
@@ -27,8 +29,9 @@ MTU = 4092 if "mtu=4092" in VARIANT else 2044
 # end a test that has failed, not to measure.
 SLOW = 1 if KERNEL == "uml" else 4
 
-# Times that what must never wear out is done: make check-full sets LAB_LONG
-ROUNDS = 100 if os.environ.get("LAB_LONG") == "1" else 5
+# Times that what must never wear out is done
+AGAIN = pytest.mark.parametrize("rounds", [
+    5, pytest.param(100, marks=pytest.mark.long)])
 
 SM_GUID = "0x02fab00000000001"
 BROADCAST = "ff12:401b:ffff::ffff:ffff"
@@ -226,13 +229,14 @@ def memory_kib():
                ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack"))
 
 
-def assert_not_grown(before):
-    """No more memory than ROUNDS of anything may leave in the caches.
+def assert_not_grown(before, rounds):
+    """No more memory than many rounds of something may leave in caches.
 
     Sanitizers keep what was freed for a while, and look for leaks themselves.
     """
     grown = memory_kib() - before
-    assert KERNEL in ("kasan", "debug") or grown <= 512 + 4 * ROUNDS, grown
+    assert KERNEL in ("kasan", "debug") or \
+        grown <= 512 + 4 * rounds, grown
 
 
 def is_plugged(host):

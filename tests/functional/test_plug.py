@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from labkit import (FABRIC, ROUNDS, all_active, assert_not_grown, counters,
+from labkit import (AGAIN, FABRIC, all_active, assert_not_grown, counters,
                     edit, events, inject, is_plugged, lid, memory_kib, plug,
                     run, table, wait_until)
 
@@ -135,16 +135,17 @@ def traffic():
             thread.join()
 
 
-def test_again_and_again_under_traffic():
+@AGAIN
+def test_again_and_again_under_traffic(rounds):
     """In good order and by surprise in turns, and no memory is lost."""
     before = None
     with traffic() as failed:
-        for done in range(ROUNDS + 1):
+        for done in range(rounds + 1):
             plug(2, "surprise" if done % 2 else "0")
             plug(2)
             if not done:
                 before = memory_kib()
-        assert_not_grown(before)
+        assert_not_grown(before, rounds)
     assert not failed
     wait_until("all ports ACTIVE", all_active, timeout=60)
     wait_until("nothing in flight", lambda: counters()["in_flight"] == 0)
