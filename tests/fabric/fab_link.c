@@ -29,6 +29,13 @@ static bool fab_port_wants_link(const struct fab_port *port)
 	return hca && !hca->dead;
 }
 
+/* What the subnet manager itself sets is no news to it (IBA 14.2.5.4). */
+static void fab_switch_port_moved(struct fab_port *port, u8 old)
+{
+	if (old == IB_PORT_DOWN || port->state == IB_PORT_DOWN)
+		fab_switch_port_changed(port->node);
+}
+
 /**
  * fab_port_set_state - give a port another PortState
  * @port: the port
@@ -47,7 +54,7 @@ void fab_port_set_state(struct fab_port *port, u8 state)
 
 	WRITE_ONCE(port->state, state);
 	if (fab_node_is_switch(port->node))
-		fab_switch_port_changed(port->node);
+		fab_switch_port_moved(port, old);
 	else if (state == IB_PORT_ACTIVE)
 		__set_bit(IB_EVENT_PORT_ACTIVE, &port->news);
 	else if (old == IB_PORT_ACTIVE)

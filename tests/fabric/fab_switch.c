@@ -400,7 +400,7 @@ static void fab_trap_timeout(struct timer_list *timer)
 }
 
 /**
- * fab_switch_port_changed - the state of a port of this switch changed
+ * fab_switch_port_changed - a link of this switch came up or went down
  * @node: the switch
  *
  * Context: ctl is held.
