@@ -14,8 +14,6 @@ import re
 import subprocess
 import time
 
-import pytest
-
 FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
 DRIVER = os.environ.get("LAB_DRIVER", "none")
 KERNEL = os.environ.get("LAB_KERNEL", "uml")
@@ -28,10 +26,6 @@ MTU = 4092 if "mtu=4092" in VARIANT else 2044
 # Emulated and instrumented machines are slow; a bound on a wait is there to
 # end a test that has failed, not to measure.
 SLOW = 1 if KERNEL == "uml" else 4
-
-# Times that what must never wear out is done
-AGAIN = pytest.mark.parametrize("rounds", [
-    5, pytest.param(100, marks=pytest.mark.long)])
 
 SM_GUID = "0x02fab00000000001"
 BROADCAST = "ff12:401b:ffff::ffff:ffff"
@@ -219,24 +213,6 @@ def written(path, text):
     finally:
         os.close(handle)
     return 0
-
-
-def memory_kib():
-    """What the kernel has for itself and does not give back."""
-    text = pathlib.Path("/proc/meminfo").read_text()
-    sizes = dict(re.findall(r"^(\w+): +(\d+) kB$", text, re.M))
-    return sum(int(sizes[name]) for name in
-               ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack"))
-
-
-def assert_not_grown(before, rounds):
-    """No more memory than many rounds of something may leave in caches.
-
-    Sanitizers keep what was freed for a while, and look for leaks themselves.
-    """
-    grown = memory_kib() - before
-    assert KERNEL in ("kasan", "debug") or \
-        grown <= 512 + 4 * rounds, grown
 
 
 def is_plugged(host):

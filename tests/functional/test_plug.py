@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from labkit import (AGAIN, FABRIC, all_active, assert_not_grown, counters,
-                    edit, events, inject, is_plugged, lid, memory_kib, plug,
-                    run, table, wait_until)
+from endurance import AGAIN, assert_not_grown, memory_kib
+from labkit import (FABRIC, all_active, counters, edit, events, inject,
+                    is_plugged, lid, plug, run, table, wait_until)
 
 pytestmark = pytest.mark.fabric
 

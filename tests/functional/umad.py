@@ -7,6 +7,7 @@ packets' format in the InfiniBand specification, volume 1, 13.4 and 14.2.
 
 import errno
 import fcntl
+import itertools
 import os
 import pathlib
 import select
@@ -75,12 +76,19 @@ class Agent:
         agent = bytearray(REGISTER.pack(0, self.qpn, cls, version, 0))
         fcntl.ioctl(self.file, IOCTL_REGISTER, agent)
         self.number = REGISTER.unpack(agent)[0]
+        self.transactions = itertools.count(1)
 
     def close(self):
         os.close(self.file)
 
     def ask(self, packet, lid=PERMISSIVE, timeout_ms=1000):
-        """What comes back, None when nothing does."""
+        """What comes back, None when nothing does.
+
+        The kernel refuses the transaction of a request that it is not done
+        with, so each has its own.
+        """
+        packet = packet[:8] + next(self.transactions).to_bytes(8, "big") + \
+            packet[16:]
         os.write(self.file, ENVELOPE.pack(
             self.number, 0, timeout_ms, 0, BYTES, self.qpn.to_bytes(4, "big"),
             (QP1_QKEY if self.qpn else 0).to_bytes(4, "big"),
