@@ -399,7 +399,10 @@ static int fab_completions_show(struct seq_file *m, void *unused)
 }
 
 FAB_KNOB(completions,
-	 "off, release, stall, delay_us=N, status=NAME|NUMBER RULE or overflow RULE, all but the first two with [qp=ud|gsi|smi|any] [dir=send|recv|any]: N 1 to %lu, NUMBER 1 to %zu; " FAB_RULE_WORDS,
+	 "off; release; stall [WHICH]; delay_us=N [WHICH]; "
+	 "status=NAME|NUMBER RULE [WHICH]; overflow RULE [WHICH]; "
+	 "WHICH is qp=ud|gsi|smi|any or dir=send|recv|any; "
+	 "N 1 to %lu, NUMBER 1 to %zu; " FAB_RULE_WORDS,
 	 FAB_DELAY_MAX_US, ARRAY_SIZE(fab_wc_names) - 1);
 
 /**

@@ -50,11 +50,17 @@ static const struct file_operations fab_##__name##_fops = {		\
 do {									\
 	static DEFINE_RATELIMIT_STATE(__refused, 5 * HZ, 100);		\
 									\
-	if (((err) == -EINVAL || (err) == -ERANGE || (err) == -ENOENT ||	\
-	     (err) == -ENOSPC) && __ratelimit(&__refused))		\
+	if (fab_is_mistake(err) && __ratelimit(&__refused))		\
 		pr_warn("ib_fabric: %pD4 takes " format "\n", file,	\
 			##__VA_ARGS__);					\
 } while (0)
+
+/* Is an error the fault of who wrote, and not of the state things are in? */
+static inline bool fab_is_mistake(ssize_t err)
+{
+	return err == -EINVAL || err == -ERANGE || err == -ENOENT ||
+	       err == -ENOSPC;
+}
 
 /**
  * FAB_KNOB - the file operations of a file that is written

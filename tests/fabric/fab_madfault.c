@@ -320,7 +320,9 @@ static ssize_t fab_mad_write(struct file *file, const char __user *from,
 }
 
 FAB_KNOB(mad,
-	 "off, or drop|delay=MS [class=N] [attr=N] [method=N] RULE, %u rules: MS 1 to %lu, class and method 0 to %u, attr 0 to %u; " FAB_RULE_WORDS,
+	 "off; drop|delay=MS [class=N] [attr=N] [method=N] RULE; "
+	 "%u rules, MS 1 to %lu, class and method 0 to %u, attr 0 to %u; "
+	 FAB_RULE_WORDS,
 	 FAB_MAD_RULES, FAB_LANE_MAX_US / USEC_PER_MSEC, U8_MAX, U16_MAX);
 
 /**

@@ -262,7 +262,9 @@ static int fab_verbs_show(struct seq_file *m, void *unused)
 }
 
 FAB_KNOB(verbs,
-	 "off, VERB off, or VERB RULE [errno=NAME|NUMBER] [qp=ud|gsi|smi|any], a verb that README.md names, errno 1 to %u, qp where the verb has one; " FAB_RULE_WORDS,
+	 "off; VERB off; VERB RULE [errno=NAME|NUMBER] [qp=ud|gsi|smi|any]; "
+	 "a verb that README.md names, errno 1 to %u, qp where it has one; "
+	 FAB_RULE_WORDS,
 	 MAX_ERRNO);
 
 /**

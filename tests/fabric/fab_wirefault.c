@@ -356,7 +356,9 @@ static ssize_t fab_fault_write(struct file *file, const char __user *from,
 }
 
 FAB_KNOB(fault,
-	 "off, or RULE [qp=ud|gsi|smi|any] and, where it applies, us 1 to %lu, room and by 1 to %u, at 0 to %u, xor of 1 to %u bytes in hex; " FAB_RULE_WORDS,
+	 "off; RULE [qp=ud|gsi|smi|any] and, where it applies; "
+	 "us 1 to %lu, room and by 1 to %u, at 0 to %u, xor 1 to %u bytes; "
+	 FAB_RULE_WORDS,
 	 FAB_LANE_MAX_US, FAB_LANE_ROOM, FAB_MTU_MAX - 1, FAB_FAULT_XOR_MAX);
 
 /**

@@ -468,6 +468,7 @@ static int misuse_reap(struct ib_cq *cq, unsigned int num, u32 *bytes)
 static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 			   struct misuse_result *result)
 {
+	unsigned long patience = msecs_to_jiffies(MISUSE_PATIENCE_MS);
 	struct ib_qp_init_attr init;
 	struct ib_qp_attr attr;
 	unsigned int sends;
@@ -486,8 +487,7 @@ static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 
 	/* Nobody polls before queue and queue pair have told of it. */
 	for (i = 0; i < 2 && sends > try->cqes; i++)
-		wait_for_completion_timeout(&bed->failed,
-					    msecs_to_jiffies(MISUSE_PATIENCE_MS));
+		wait_for_completion_timeout(&bed->failed, patience);
 	result->send_status = misuse_reap(bed->send_cq, min(sends, try->cqes),
 					  NULL);
 	/* A send has completed when its packet was delivered or lost. */
