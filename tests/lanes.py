@@ -142,17 +142,19 @@ class GuestLane(PytestLane):
 
     More options of the lab make it a variant, with tests of its own:
     GuestLane("uml", "stock", sm=2) is uml/stock/sm=2 and runs what is marked
-    lab(sm=2), and nothing of uml/stock. @chosen is one of the choices that
-    functional/conftest.py knows.
+    lab(sm=2), and nothing of uml/stock. @label names a variant of
+    many words. @chosen is one of the choices that functional/conftest.py
+    knows.
     """
 
-    def __init__(self, kernel, driver, chosen="all", **more):
+    def __init__(self, kernel, driver, chosen="all", label=None, **more):
         words = variant.words(more)
         env = {"LAB_DRIVER": driver, "LAB_KERNEL": kernel,
                "LAB_HOSTS": str(HOSTS), "LAB_CHOSEN": chosen,
                "LAB_VARIANT": " ".join(words)}
-        super().__init__("/".join([kernel, driver, *words, *unless_all(chosen)
-                                   ]), env, [
+        super().__init__("/".join([kernel, driver,
+                                   *([label] if label else words),
+                                   *unless_all(chosen)]), env, [
             "tests/lab", "run", "--kernel", kernel, "--driver", driver,
             "--hosts", str(HOSTS), "--timeout", str(LANE_TIMEOUT[kernel]),
             *variant.arguments(more), "--", "env", f"LAB_CHOSEN={chosen}"])
