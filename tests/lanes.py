@@ -122,7 +122,8 @@ class PytestLane(Lane):
 
     def run(self, expr, report):
         outcome = re.compile(rf"^({FUNCTIONAL}/.+?::.+?) (PASSED|FAILED|ERROR)")
-        command = [*self.command, *PYTEST, "-v", "--tb=short", *select(expr),
+        command = [*self.command, *PYTEST, "-v", "--tb=short",
+                   "--durations=20", "--durations-min=2", *select(expr),
                    FUNCTIONAL]
         with open(self.log, "w", encoding="utf-8") as log, subprocess.Popen(
                 command, cwd=TOP, text=True, errors="replace",
