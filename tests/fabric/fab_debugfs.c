@@ -7,6 +7,7 @@
  *		seed			where pseudo-random faults begin
  *		fab<i>/qps		queue pairs
  *		fab<i>/cqs		completion queues
+ *		fab<i>/vfs		virtual functions
  *		offload_check		see fab_check.c
  *		fab<i>/ahs		address handles
  *		fab<i>/port<p>/groups	multicast groups attached to
@@ -412,6 +413,7 @@ void fab_debugfs_create(void)
 		fab_dump_node_debugfs(&fabric.hcas[i], dir);
 		fab_event_debugfs(&fabric.hcas[i].events, dir);
 		fab_plug_debugfs(&fabric.hcas[i], dir);
+		fab_vf_debugfs(&fabric.hcas[i], dir);
 		fab_hca_faults_debugfs(&fabric.hcas[i], dir);
 	}
 	for (i = 0; i < fabric.num_switches; i++) {

@@ -426,6 +426,7 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 	/* ib_core reads a missing operation as "not supported". */
 	if (!node->shape.modify_cq)
 		hca->ibdev.ops.modify_cq = NULL;
+	fab_vfs_offer(hca);
 	return hca;
 }
 
@@ -555,6 +556,7 @@ void fab_hca_unplug(struct fab_node *node)
 	RCU_INIT_POINTER(node->hca, NULL);
 	fab_links_update(node);
 	fab_ports_power_off(node);
+	fab_vfs_power_off(node);
 	/* No packet is looking for a queue pair after this. */
 	synchronize_rcu();
 	fab_dma_destroy(hca);

@@ -97,7 +97,9 @@ static int fab_params_check(void)
 
 static int fab_bus_num_vf(struct device *dev)
 {
-	return 0;
+	const struct fab_node *node = dev_get_drvdata(dev);
+
+	return node->shape.vfs;
 }
 
 /* A bus of our own, as tools ask an HCA's parent for its virtual functions. */
@@ -128,6 +130,7 @@ struct device *fab_parent_create(struct fab_node *node)
 	device_initialize(dev);
 	dev->bus = &fab_bus;
 	dev->release = fab_parent_release;
+	dev_set_drvdata(dev, node);
 	err = dev_set_name(dev, "%s", node->name);
 	if (!err)
 		err = device_add(dev);
@@ -191,6 +194,7 @@ static void fab_node_destroy(struct fab_node *node)
 	unsigned int num;
 
 	fab_hca_faults_destroy(node);
+	fab_vfs_destroy(node);
 	if (!node->ports)
 		return;
 
@@ -221,6 +225,9 @@ static int fab_hca_node_init(unsigned int index)
 	fab_hca_shape(&node->shape, index);
 	fabric.num_vectors = max(fabric.num_vectors, node->shape.vectors);
 	err = fab_hca_faults_create(node);
+	if (err)
+		return err;
+	err = fab_vfs_create(node);
 	return err ? err : fab_node_init(node, node->shape.ports);
 }
 

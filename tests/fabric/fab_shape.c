@@ -61,6 +61,7 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "mtu", FAB_FIELD(mtu), "256|512|1024|2048|4096", 4 },
 	{ "dma", FAB_FIELD(dma), "virtual|platform", 0 },
 	{ "guids", FAB_FIELD(guids), "1..8", 8 },
+	{ "vfs", FAB_FIELD(vfs), "0..64", 0 },
 };
 
 static u32 *fab_shape_field(struct fab_shape *to,

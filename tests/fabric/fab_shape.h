@@ -39,6 +39,7 @@
  * @mtu: MTUCap of its ports, less one: enum ib_mtu begins with 1
  * @dma: 0 when an SGE has a kernel pointer, 1 when a DMA address
  * @guids: length of each port's GUID table
+ * @vfs: virtual functions
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -58,6 +59,7 @@ struct fab_shape {
 	u32 mtu;
 	u32 dma;
 	u32 guids;
+	u32 vfs;
 };
 
 #endif /* FAB_SHAPE_H */

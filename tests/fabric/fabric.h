@@ -19,6 +19,7 @@
  *
  *	fab_node.plug	whether an HCA is plugged
  *	fab_lane_mutex	faults, when a test sets them
+ *	fab_vf_mutex	virtual functions
  *	fab_fabric.ctl	port states, PortInfo, tables that an SMP can set
  *	fab_qp.sq.lock	producer side of a send ring, and the state
  *	fab_qp.rq.lock	receive ring, and the state; held while a packet is
@@ -100,6 +101,7 @@ struct fab_node;
 struct fab_port;
 struct fab_hca;
 struct fab_qp;
+struct fab_vf;
 struct seq_file;
 
 /*
@@ -340,6 +342,7 @@ struct fab_switch {
  * @plug: who plugs or unplugs it
  * @events: events of no port: of the HCA, of its queue pairs and queues
  * @faults: what is wrong with the HCA; only of a CA
+ * @vfs: its virtual functions, as many as the shape says; NULL when none
  * @sw: only of a switch
  */
 struct fab_node {
@@ -355,6 +358,7 @@ struct fab_node {
 	struct mutex plug; /* plugging and unplugging */
 	struct fab_events events;
 	struct fab_hca_faults *faults;
+	struct fab_vf *vfs;
 	struct fab_switch *sw;
 };
 
@@ -870,6 +874,13 @@ void fab_hca_unplug(struct fab_node *node);
 void fab_hca_die(struct fab_hca *hca);
 void fab_port_gid(const struct fab_port *port, unsigned int index,
 		  union ib_gid *gid);
+
+/* fab_vf.c */
+int fab_vfs_create(struct fab_node *node);
+void fab_vfs_destroy(struct fab_node *node);
+void fab_vfs_power_off(struct fab_node *node);
+void fab_vfs_offer(struct fab_hca *hca);
+void fab_vf_debugfs(struct fab_node *node, struct dentry *dir);
 
 /* fab_plug.c */
 int fab_plug(struct fab_node *node);

@@ -221,6 +221,7 @@ def no_fabric(quiet):
     (["shape=ports=3"], "ports takes 1..2"),
     (["shape=guids=0"], "guids takes 1..8"),
     (["shape=guids=9"], "guids takes 1..8"),
+    (["shape=vfs=65"], "vfs takes 0..64"),
     (["shape=mtu=2044"], "mtu takes 256|512|1024|2048|4096"),
     (["shape=csum=yes"], "csum takes off|ipv4|ipv6|on"),
     (["shape=lso=2"], "lso takes off|ipv4|ipv6|on"),

@@ -5,6 +5,7 @@ One fabric serves all tests: HCA 1 has what every HCA has, the others lack
 something of it.
 """
 
+import errno
 import os
 import pathlib
 import re
@@ -12,8 +13,8 @@ import sys
 
 import pytest
 
-from labkit import (HOSTS, all_active, edit, ib_port, lid, loop,
-                    run, table, wait_until)
+from labkit import (FABRIC, HOSTS, all_active, edit, ib_port, kernel_log,
+                    lid, loop, plug, run, table, wait_until, written)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from vm import shapes  # noqa: E402 pylint: disable=wrong-import-position
@@ -24,7 +25,7 @@ MODULES = os.environ.get("LAB_MODULES", ".")
 FABRIC_MODULE = f"{MODULES}/ib_fabric.ko"
 SHAPE = ("inline=200", "2:inline=64", "2:ports=2", "2:pkeys=1", "2:guids=1",
          "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=128",
-         "4:mtu=256", "4:max_wr=64")
+         "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64")
 
 
 def replace_fabric(*params):
@@ -127,6 +128,50 @@ def test_dma_platform_has_a_device_on_the_platform_bus(shaped):
     devices = os.listdir("/sys/bus/platform/devices")
     assert [name for name in devices if name.startswith("ib_fabric_dma")] == \
         ["ib_fabric_dma.3"]
+
+
+# --- Virtual functions ------------------------------------------------------
+
+def functions(host):
+    """(VF, port) of each line in an HCA's file."""
+    text = (FABRIC / f"fab{host}/vfs").read_text()
+    return [(int(vf), int(port)) for vf, port in
+            re.findall(r"^vf (\d+) port (\d+) ", text, re.M)]
+
+
+def test_vfs(shaped):
+    assert not (FABRIC / "fab1/vfs").exists()
+    assert functions(2) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert functions(4) == [(vf, 1) for vf in range(64)]
+
+
+def test_counters_of_a_vf_are_written_by_hand_and_lost_with_the_power(shaped):
+    file = FABRIC / "fab2/vfs"
+    before = file.read_text()
+    assert written(file, "1 2 rx_packets=12 tx_dropped=0x10") == 0
+    lines = file.read_text().splitlines()
+    assert lines[:3] == before.splitlines()[:3]
+    assert " rx_packets 12 tx_packets 0 " in lines[3]
+    assert lines[3].endswith(" tx_dropped 16")
+    plug(2, "0")
+    plug(2)
+    assert file.read_text() == before
+    wait_until("all ports ACTIVE", all_active)
+
+
+@pytest.mark.parametrize("text, code", [
+    ("2 1 rx_packets=1", errno.ERANGE), ("0 3 rx_packets=1", errno.ERANGE),
+    ("0 0 rx_packets=1", errno.ERANGE), ("0 1", errno.EINVAL),
+    ("0 1 rx_packets", errno.EINVAL), ("0 1 rx_packets=", errno.EINVAL),
+    ("0 1 rx_packets=1 colour=2", errno.EINVAL)])
+def test_a_line_of_a_vf_that_is_wrong_changes_nothing(shaped, text, code):
+    file = FABRIC / "fab2/vfs"
+    before = file.read_text()
+    with kernel_log() as log:
+        assert written(file, text) == code
+        assert any("fab2/vfs takes VF PORT NAME=NUMBER...: VF 0 to 1, "
+                   "PORT 1 to 2, " in line for line in log.lines())
+    assert file.read_text() == before
 
 
 # --- What the module refuses ------------------------------------------------
