@@ -793,4 +793,14 @@ int ipoib_port_pkey(struct ib_device *ibdev, u32 port, u16 index, u16 *pkey);
 extern const struct ethtool_ops ipoib_ethtool_ops;
 extern struct rtnl_link_ops ipoib_link_ops;
 
+int ipoib_set_vf_link_state(struct net_device *dev, int vf, int state);
+int ipoib_set_vf_guid(struct net_device *dev, int vf, u64 guid, int type);
+int ipoib_get_vf_guid(struct net_device *dev, int vf,
+		      struct ifla_vf_guid *node_guid,
+		      struct ifla_vf_guid *port_guid);
+int ipoib_get_vf_config(struct net_device *dev, int vf,
+			struct ifla_vf_info *info);
+int ipoib_get_vf_stats(struct net_device *dev, int vf,
+		       struct ifla_vf_stats *stats);
+
 #endif /* IPOIB_H */

@@ -782,6 +782,12 @@ static const struct net_device_ops ipoib_netdev_ops = {
 	.ndo_get_iflink = ipoib_get_iflink,
 	.ndo_get_stats64 = ipoib_get_stats64,
 	.ndo_eth_ioctl = ipoib_eth_ioctl,
+	/* of an HCA that has none, or is one: -EOPNOTSUPP from ib_core */
+	.ndo_set_vf_link_state = ipoib_set_vf_link_state,
+	.ndo_set_vf_guid = ipoib_set_vf_guid,
+	.ndo_get_vf_guid = ipoib_get_vf_guid,
+	.ndo_get_vf_config = ipoib_get_vf_config,
+	.ndo_get_vf_stats = ipoib_get_vf_stats,
 };
 
 static bool ipoib_netdev_is_ours(const struct net_device *dev)

@@ -6,13 +6,18 @@
  * without a setup function and a dellink the core refuses to make or delete
  * one.
  *
- * Stages: change, show.
+ * And the virtual functions of an interface's HCA, which are asked about and
+ * set by the interface, but are the HCA's own matter.
+ *
+ * Stages: change, show, virtual functions.
  */
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 
 #include <net/netlink.h>
 #include <net/rtnetlink.h>
+
+#include <rdma/ib_verbs.h>
 
 #include "ipoib.h"
 
@@ -87,3 +92,100 @@ struct rtnl_link_ops ipoib_link_ops __read_mostly = {
 	.get_size = ipoib_get_size,
 	.fill_info = ipoib_fill_info,
 };
+
+/* ---- virtual functions ---- */
+
+/**
+ * ipoib_set_vf_link_state() - ndo_set_vf_link_state
+ * @dev: interface
+ * @vf: number of a virtual function of its HCA
+ * @state: IFLA_VF_LINK_STATE_*, of the function's port of the same number
+ *
+ * Return: 0 or what the HCA says: -EOPNOTSUPP without virtual functions.
+ */
+int ipoib_set_vf_link_state(struct net_device *dev, int vf, int state)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return ib_set_vf_link_state(ipd->ibdev, vf, ipd->port, state);
+}
+
+/**
+ * ipoib_set_vf_guid() - ndo_set_vf_guid
+ * @dev: interface
+ * @vf: number of a virtual function of its HCA
+ * @guid: what the function is to have, in host order
+ * @type: IFLA_VF_IB_NODE_GUID or IFLA_VF_IB_PORT_GUID
+ *
+ * Return: 0, -EINVAL for another type, or what the HCA says.
+ */
+int ipoib_set_vf_guid(struct net_device *dev, int vf, u64 guid, int type)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	if (type != IFLA_VF_IB_NODE_GUID && type != IFLA_VF_IB_PORT_GUID)
+		return -EINVAL;
+
+	return ib_set_vf_guid(ipd->ibdev, vf, ipd->port, guid, type);
+}
+
+/**
+ * ipoib_get_vf_guid() - ndo_get_vf_guid
+ * @dev: interface
+ * @vf: number of a virtual function of its HCA
+ * @node_guid: the function's
+ * @port_guid: of its port
+ *
+ * Return: 0 or what the HCA says.
+ */
+int ipoib_get_vf_guid(struct net_device *dev, int vf,
+		      struct ifla_vf_guid *node_guid,
+		      struct ifla_vf_guid *port_guid)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return ib_get_vf_guid(ipd->ibdev, vf, ipd->port, node_guid, port_guid);
+}
+
+/**
+ * ipoib_get_vf_config() - ndo_get_vf_config
+ * @dev: interface
+ * @vf: number of a virtual function of its HCA
+ * @info: what there is to show of it
+ *
+ * A function's own hardware address is its driver's to make, so what is shown
+ * is that of this interface.
+ *
+ * Return: 0 or what the HCA says.
+ */
+int ipoib_get_vf_config(struct net_device *dev, int vf,
+			struct ifla_vf_info *info)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	err = ib_get_vf_config(ipd->ibdev, vf, ipd->port, info);
+	if (err)
+		return err;
+
+	/* last, as an HCA may clear what it does not know */
+	info->vf = vf;
+	memcpy(info->mac, dev->dev_addr, dev->addr_len);
+	return 0;
+}
+
+/**
+ * ipoib_get_vf_stats() - ndo_get_vf_stats
+ * @dev: interface
+ * @vf: number of a virtual function of its HCA
+ * @stats: what came and went by its port
+ *
+ * Return: 0 or what the HCA says.
+ */
+int ipoib_get_vf_stats(struct net_device *dev, int vf,
+		       struct ifla_vf_stats *stats)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return ib_get_vf_stats(ipd->ibdev, vf, ipd->port, stats);
+}
