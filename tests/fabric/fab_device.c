@@ -29,7 +29,8 @@ static int fab_query_device(struct ib_device *ibdev,
 	attr->hw_ver = 1;
 	attr->max_qp = FAB_MAX_QP;
 	attr->max_qp_wr = node->shape.max_wr;
-	attr->kernel_cap_flags = IBK_LOCAL_DMA_LKEY;
+	if (node->shape.local_lkey)
+		attr->kernel_cap_flags |= IBK_LOCAL_DMA_LKEY;
 	if (node->shape.mcast_loopback)
 		attr->kernel_cap_flags |= IBK_BLOCK_MULTICAST_LOOPBACK;
 	/* Both speak of IPv4; there is no bit for IPv6: see fab_offload.c. */
@@ -421,7 +422,8 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 	memcpy(hca->ibdev.node_desc, node->desc, sizeof(node->desc));
 	hca->ibdev.phys_port_cnt = node->num_ports;
 	hca->ibdev.num_comp_vectors = node->shape.vectors;
-	hca->ibdev.local_dma_lkey = FAB_LOCAL_LKEY;
+	if (node->shape.local_lkey)
+		hca->ibdev.local_dma_lkey = FAB_LOCAL_LKEY;
 	ib_set_device_ops(&hca->ibdev, &fab_device_ops);
 	/* ib_core reads a missing operation as "not supported". */
 	if (!node->shape.modify_cq)

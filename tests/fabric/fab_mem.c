@@ -155,9 +155,11 @@ void fab_sges_take(struct fab_hca *hca, struct ib_sge *to,
 
 /* --- Checks -------------------------------------------------------------- */
 
+/* Key 0 is nobody's: that of an HCA without a local one, too. */
 static bool fab_lkey_valid(struct fab_hca *hca, u32 lkey)
 {
-	return lkey == FAB_LOCAL_LKEY || xa_load(&hca->mrs, lkey);
+	return lkey && (lkey == hca->ibdev.local_dma_lkey ||
+			xa_load(&hca->mrs, lkey));
 }
 
 /**

@@ -40,6 +40,7 @@
  * @dma: 0 when an SGE has a kernel pointer, 1 when a DMA address
  * @guids: length of each port's GUID table
  * @vfs: virtual functions
+ * @local_lkey: it has a key for all of local memory, without a region
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -60,6 +61,7 @@ struct fab_shape {
 	u32 dma;
 	u32 guids;
 	u32 vfs;
+	u32 local_lkey;
 };
 
 #endif /* FAB_SHAPE_H */

@@ -7,11 +7,16 @@
  *
  *	echo fab2 > /sys/kernel/debug/fabric_ear
  *	cat /sys/kernel/debug/fabric_ear
+ *	echo "fab2 ff12:401b::1" > /sys/kernel/debug/fabric_ear
  *	echo off > /sys/kernel/debug/fabric_ear
  *
- * Order of this file: listening, life, the file.
+ * With a group it is attached to that, too. An HCA that refuses to detach it
+ * again makes "off" fail, and all is as before.
+ *
+ * Order of this file: listening, groups, life, the file.
  */
 #include <linux/debugfs.h>
+#include <linux/inet.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
@@ -25,6 +30,8 @@
 #define EAR_RING	64
 #define EAR_BYTES	(EAR_GRH + 4096)
 #define EAR_PORT	1
+/* The HCA finds a group by its GID; a multicast LID has to be there. */
+#define EAR_MLID	0xc000
 
 /**
  * struct ear_slot - a receive request and its buffer
@@ -45,6 +52,8 @@ static struct ib_device *ear_dev;
 static struct ib_pd *ear_pd;
 static struct ib_cq *ear_cq;
 static struct ib_qp *ear_qp;
+static bool ear_attached;
+static union ib_gid ear_group;
 static struct ear_slot ear_slots[EAR_RING];
 
 static DEFINE_SPINLOCK(ear_lock); /* what is below */
@@ -83,6 +92,37 @@ static void ear_done(struct ib_cq *cq, struct ib_wc *wc)
 	memcpy(ear_message, slot->buf, wc->byte_len);
 	spin_unlock_bh(&ear_lock);
 	ear_post(slot);
+}
+
+/* --- Groups -------------------------------------------------------------- */
+
+static int ear_attach(const char *group)
+{
+	int err;
+
+	lockdep_assert_held(&ear_mutex);
+
+	if (!in6_pton(group, -1, ear_group.raw, -1, NULL))
+		return -EINVAL;
+
+	err = ib_attach_mcast(ear_qp, &ear_group, EAR_MLID);
+	ear_attached = !err;
+	return err;
+}
+
+/* A queue pair that is attached cannot be destroyed. */
+static int ear_detach(void)
+{
+	int err;
+
+	lockdep_assert_held(&ear_mutex);
+
+	if (!ear_attached)
+		return 0;
+
+	err = ib_detach_mcast(ear_qp, &ear_group, EAR_MLID);
+	ear_attached = err;
+	return err;
 }
 
 /* --- Life ---------------------------------------------------------------- */
@@ -159,12 +199,16 @@ static int ear_qp_create(void)
 	return ear_qp_up();
 }
 
-/* Whatever there is of it. */
-static void ear_close(void)
+/* Whatever there is of it, or nothing when it cannot be detached. */
+static int ear_close(void)
 {
-	int i;
+	int i, err;
 
 	lockdep_assert_held(&ear_mutex);
+
+	err = ear_detach();
+	if (err)
+		return err;
 
 	if (ear_qp) {
 		ib_drain_rq(ear_qp);
@@ -180,6 +224,7 @@ static void ear_close(void)
 	ear_cq = NULL;
 	ear_pd = NULL;
 	ear_dev = NULL;
+	return 0;
 }
 
 static int ear_build(void)
@@ -214,13 +259,16 @@ static struct ib_device *ear_device_find(const char *name)
 	return NULL;
 }
 
-static int ear_open(const char *name)
+static int ear_open(const char *name, const char *group)
 {
 	int err;
 
 	lockdep_assert_held(&ear_mutex);
 
-	ear_close();
+	err = ear_close();
+	if (err)
+		return err;
+
 	ear_dev = ear_device_find(name);
 	if (!ear_dev)
 		return -ENODEV;
@@ -228,6 +276,8 @@ static int ear_open(const char *name)
 	ear_received = 0;
 	memset(&ear_wc, 0, sizeof(ear_wc));
 	err = ear_build();
+	if (!err && group)
+		err = ear_attach(group);
 	if (err)
 		ear_close();
 	return err;
@@ -248,7 +298,7 @@ static void ear_device_remove(struct ib_device *ibdev, void *client_data)
 
 	mutex_lock(&ear_mutex);
 	if (ear_dev == ibdev)
-		ear_close();
+		WARN_ON(ear_close());
 	xa_for_each(&ear_devices, id, known) {
 		if (known == ibdev)
 			xa_erase(&ear_devices, id);
@@ -304,8 +354,9 @@ static int ear_file_open(struct inode *inode, struct file *file)
 static ssize_t ear_write(struct file *file, const char __user *user,
 			 size_t count, loff_t *pos)
 {
-	char line[IB_DEVICE_NAME_MAX];
-	int err = 0;
+	char line[IB_DEVICE_NAME_MAX + INET6_ADDRSTRLEN];
+	char *group = line, *name;
+	int err;
 
 	if (!count || count >= sizeof(line))
 		return -EINVAL;
@@ -313,12 +364,10 @@ static ssize_t ear_write(struct file *file, const char __user *user,
 		return -EFAULT;
 	line[count] = '\0';
 	strim(line);
+	name = strsep(&group, " ");
 
 	mutex_lock(&ear_mutex);
-	if (!strcmp(line, "off"))
-		ear_close();
-	else
-		err = ear_open(line);
+	err = strcmp(name, "off") ? ear_open(name, group) : ear_close();
 	mutex_unlock(&ear_mutex);
 	return err ? err : count;
 }
@@ -348,7 +397,7 @@ static void __exit ear_exit(void)
 {
 	debugfs_remove(ear_file);
 	mutex_lock(&ear_mutex);
-	ear_close();
+	WARN_ON(ear_close());
 	mutex_unlock(&ear_mutex);
 	ib_unregister_client(&ear_client);
 	xa_destroy(&ear_devices);

@@ -6,12 +6,13 @@
  * Every message carries its number, twice, which the receiver checks; it tells
  * what came twice, and what came after a later one.
  *
- *	echo "fab1 fab2 bytes=2048 messages=100000 both=1 chain=4 inline=0" \
+ *	echo "fab1 fab2 bytes=2048 messages=100000 both=1 chain=4 inline=0 usecs=0" \
  *		> /sys/kernel/debug/fabric_loop
  *	cat /sys/kernel/debug/fabric_loop
  *
  * With a chain the first messages are posted so many at once. A message that
- * the HCA refuses is not sent again.
+ * the HCA refuses is not sent again. With usecs completions of receives are
+ * moderated.
  *
  * The write returns when the run is over, the read gives its result. Works on
  * any HCA with InfiniBand ports; only port 1 and P_Key index 0 are used.
@@ -75,6 +76,7 @@ struct loop_slot {
  * @peer_qpn: of the other end
  * @bytes: length of a message
  * @inlined: it travels in the send request
+ * @usecs: longest that an event for receives waits, 0 without moderation
  * @quota: messages this end sends in all
  * @expected: messages this end is to receive
  * @chain: messages posted at once
@@ -111,6 +113,7 @@ struct loop_end {
 	u32 peer_qpn;
 	u32 bytes;
 	bool inlined;
+	u32 usecs;
 	u64 quota;
 	u64 expected;
 	u32 chain;
@@ -408,7 +411,11 @@ static int loop_end_open(struct loop_end *end, const char *name)
 	if (err)
 		goto err_close;
 
-	err = loop_qp_create(end);
+	if (end->usecs)
+		err = rdma_set_cq_moderation(end->recv_cq, LOOP_RING,
+					     end->usecs);
+	if (!err)
+		err = loop_qp_create(end);
 	if (err)
 		goto err_close;
 	return 0;
@@ -727,6 +734,7 @@ static int loop_measure(struct loop_end *a, struct loop_end *b)
  * @both: the other sends as many
  * @chain: first messages posted at once
  * @inlined: they travel in the send requests
+ * @usecs: moderation of receives
  */
 struct loop_request {
 	char from[32];
@@ -736,6 +744,7 @@ struct loop_request {
 	u32 both;
 	u32 chain;
 	u32 inlined;
+	u32 usecs;
 };
 
 static int loop_run(const struct loop_request *ask)
@@ -753,6 +762,8 @@ static int loop_run(const struct loop_request *ask)
 	ends[1].chain = ask->chain;
 	ends[0].inlined = ask->inlined;
 	ends[1].inlined = ask->inlined;
+	ends[0].usecs = ask->usecs;
+	ends[1].usecs = ask->usecs;
 	ends[0].quota = ask->messages;
 	ends[1].quota = ask->both ? ask->messages : 0;
 	ends[0].expected = ends[1].quota;
@@ -810,15 +821,15 @@ static bool loop_request_valid(const struct loop_request *ask)
 {
 	return ask->bytes >= LOOP_MIN_BYTES && ask->bytes <= LOOP_MAX_BYTES &&
 	       ask->messages && ask->messages <= LOOP_MAX_MSGS &&
-	       ask->both <= 1 && ask->inlined <= 1 &&
+	       ask->both <= 1 && ask->inlined <= 1 && ask->usecs <= U16_MAX &&
 	       ask->chain && ask->chain <= LOOP_WINDOW;
 }
 
 static ssize_t loop_refuse(void)
 {
-	pr_warn_ratelimited("fabric_loop takes FROM TO bytes=%u..%u messages=1..%u both=0|1 [chain=1..%u [inline=0|1]]\n",
+	pr_warn_ratelimited("fabric_loop takes FROM TO bytes=%u..%u messages=1..%u both=0|1 [chain=1..%u [inline=0|1 [usecs=0..%u]]]\n",
 			    LOOP_MIN_BYTES, LOOP_MAX_BYTES, LOOP_MAX_MSGS,
-			    LOOP_WINDOW);
+			    LOOP_WINDOW, U16_MAX);
 	return -EINVAL;
 }
 
@@ -835,9 +846,9 @@ static ssize_t loop_write(struct file *file, const char __user *user,
 		return -EFAULT;
 	line[count] = '\0';
 	if (sscanf(line,
-		   "%31s %31s bytes=%u messages=%u both=%u chain=%u inline=%u",
+		   "%31s %31s bytes=%u messages=%u both=%u chain=%u inline=%u usecs=%u",
 		   ask.from, ask.to, &ask.bytes, &ask.messages, &ask.both,
-		   &ask.chain, &ask.inlined) < 5 || !loop_request_valid(&ask))
+		   &ask.chain, &ask.inlined, &ask.usecs) < 5 || !loop_request_valid(&ask))
 		return loop_refuse();
 
 	mutex_lock(&loop_mutex);

@@ -274,6 +274,11 @@ static void misuse_event(struct ib_event *event, void *context)
 	complete(&bed->failed);
 }
 
+/* Completions are polled for; that a queue was armed is enough. */
+static void misuse_completed(struct ib_cq *cq, void *context)
+{
+}
+
 static struct ib_ah *misuse_ah_create(struct ib_pd *pd)
 {
 	struct rdma_ah_attr attr = { .type = RDMA_AH_ATTR_TYPE_IB };
@@ -293,7 +298,8 @@ static struct ib_cq *misuse_cq_create(struct misuse_bed *bed, unsigned int cqes)
 {
 	struct ib_cq_init_attr attr = { .cqe = cqes };
 
-	return ib_create_cq(bed->dev, NULL, misuse_event, bed, &attr);
+	return ib_create_cq(bed->dev, misuse_completed, misuse_event, bed,
+			    &attr);
 }
 
 static struct ib_qp *misuse_qp_create(struct misuse_bed *bed)
@@ -358,6 +364,8 @@ static void misuse_bed_close(struct misuse_bed *bed)
 /* On failure, too, misuse_bed_close() takes away what is there. */
 static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
 {
+	int err;
+
 	init_completion(&bed->failed);
 	bed->pd = ib_alloc_pd(bed->dev, 0);
 	if (IS_ERR(bed->pd))
@@ -371,6 +379,9 @@ static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
 	bed->recv_cq = misuse_cq_create(bed, MISUSE_CQES);
 	if (IS_ERR(bed->recv_cq))
 		return PTR_ERR(bed->recv_cq);
+	err = ib_req_notify_cq(bed->recv_cq, IB_CQ_NEXT_COMP);
+	if (err)
+		return err;
 	bed->ah = misuse_ah_create(bed->pd);
 	if (IS_ERR(bed->ah))
 		return PTR_ERR(bed->ah);

@@ -148,11 +148,14 @@ def group_mlid(mgid):
 LOOP = pathlib.Path("/sys/kernel/debug/fabric_loop")
 
 
-def loop(source, target, size=64, messages=1000, both=0, chain=1,
-         inline=0):
-    """Send datagrams with bare verbs; the result by name."""
-    line = f"fab{source} fab{target} bytes={size} messages={messages} " \
-        f"both={both} chain={chain} inline={inline}"
+def loop(source, target, size=64, messages=1000, **more):
+    """Send datagrams with bare verbs; the result by name.
+
+    @more is both, chain, inline or usecs.
+    """
+    words = {"both": 0, "chain": 1, "inline": 0, "usecs": 0} | more
+    line = f"fab{source} fab{target} bytes={size} messages={messages} " + \
+        " ".join(f"{name}={value}" for name, value in words.items())
     # A buffered file would write once more when the first write fails.
     with LOOP.open("wb", buffering=0) as file:
         file.write(line.encode())
@@ -285,11 +288,16 @@ class Ear:
 
     path = pathlib.Path("/sys/kernel/debug/fabric_ear")
 
-    def __init__(self, host):
-        self.path.write_text(f"fab{host}")
+    def __init__(self, host, group=""):
+        self._write(f"fab{host} {group}")
 
     def close(self):
-        self.path.write_text("off")
+        self._write("off")
+
+    def _write(self, line):
+        # A buffered file would write once more when the first write fails.
+        with self.path.open("wb", buffering=0) as file:
+            file.write(line.encode())
 
     def hears(self, count):
         """Wait until it has heard so many datagrams."""

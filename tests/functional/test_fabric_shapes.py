@@ -13,8 +13,8 @@ import sys
 
 import pytest
 
-from labkit import (FABRIC, HOSTS, all_active, edit, ib_port, kernel_log,
-                    lid, loop, plug, run, table, wait_until, written)
+from labkit import (FABRIC, HOSTS, LOOP, all_active, edit, fault, ib_port,
+                    kernel_log, lid, loop, plug, run, table, wait_until, written)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from vm import shapes  # noqa: E402 pylint: disable=wrong-import-position
@@ -25,7 +25,8 @@ MODULES = os.environ.get("LAB_MODULES", ".")
 FABRIC_MODULE = f"{MODULES}/ib_fabric.ko"
 SHAPE = ("inline=200", "2:inline=64", "2:ports=2", "2:pkeys=1", "2:guids=1",
          "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=128",
-         "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64")
+         "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64", "3:local_lkey=off",
+         "3:modify_cq=off")
 
 
 def replace_fabric(*params):
@@ -128,6 +129,26 @@ def test_dma_platform_has_a_device_on_the_platform_bus(shaped):
     devices = os.listdir("/sys/bus/platform/devices")
     assert [name for name in devices if name.startswith("ib_fabric_dma")] == \
         ["ib_fabric_dma.3"]
+
+
+@pytest.mark.parametrize("host, asked", [(1, 0), (3, 1)])
+def test_local_lkey(shaped, host, asked):
+    """Without a key of its own an HCA is asked for a region."""
+    with fault(f"fab{host}", "verbs", "get_dma_mr nth=1") as refusal:
+        if asked:
+            with pytest.raises(OSError) as caught:
+                loop(host, 2, 64, 100)
+            assert caught.value.errno == errno.ENOMEM
+        assert loop(host, 2, 64, 100, both=1)["received"] == 200
+        assert refusal.hit == asked
+        assert refusal.seen == 2 * asked
+
+
+@pytest.mark.parametrize("host, code", [(1, 0), (3, errno.EOPNOTSUPP)])
+def test_modify_cq(shaped, host, code):
+    line = f"fab2 fab{host} bytes=64 messages=100 both=0 chain=1 inline=0 "
+    assert written(LOOP, line + "usecs=50") == code
+    assert written(LOOP, line + "usecs=0") == 0
 
 
 # --- Virtual functions ------------------------------------------------------

@@ -7,19 +7,24 @@ import threading
 
 import pytest
 
-from labkit import (FABRIC, all_active, completion_queues, counters, events,
-                    fault, loop, loop_result, plug, queue_pairs, run,
-                    wait_until)
+from labkit import (FABRIC, Ear, all_active, completion_queues, counters, edit,
+                    events, fault, ib_port, loop, loop_result, plug,
+                    queue_pairs, run, wait_until, written)
 
 pytestmark = pytest.mark.fabric
+
+MODULES = ("fabric_loop", "fabric_ear", "fabric_misuse")
+MISUSE = "/sys/kernel/debug/fabric_misuse"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def loop_module():
     wait_until("all ports ACTIVE", all_active)
-    run("insmod", f"{os.environ['LAB_MODULES']}/fabric_loop.ko")
+    for name in MODULES:
+        run("insmod", f"{os.environ['LAB_MODULES']}/{name}.ko")
     yield
-    run("rmmod", "fabric_loop")
+    for name in MODULES:
+        run("rmmod", name)
 
 
 def verbs_text(host):
@@ -77,6 +82,100 @@ def test_a_verb_fails_once_with_the_errno_it_was_told(verb, code):
         assert refusal.hit == 1
         assert f" errno={code}" in verbs_text(1)
         assert loop(1, 2, messages=10)["received"] == 10
+
+
+def test_a_table_of_keys_that_cannot_be_read():
+    with fault("fab1", "verbs", "query_pkey nth=1 errno=EIO") as refusal:
+        with pytest.raises(OSError) as caught:
+            ib_port(1, "pkeys/0")
+        assert caught.value.errno == errno.EIO
+        assert refusal.hit == 1
+        assert ib_port(1, "pkeys/0") == "0xffff"
+
+
+def test_gids_that_cannot_be_read_are_not_known():
+    """ib_core reads them when the port says that they changed."""
+    own, other = ib_port(1, "gids/0"), "fe80:0000:0000:0000:02fa:b000:0a00:0001"
+    with fault("fab1", "verbs", "query_gid every=1 errno=EIO") as refusal:
+        edit(1, "guids", "7 0x02fab0000a000001")
+        wait_until("ib_core asked", lambda: refusal.hit)
+        assert ib_port(1, "gids/7") != other
+    try:
+        # What was not read stays unknown until the next change.
+        edit(1, "guids", "6 0x02fab0000a000002")
+        wait_until("they are known", lambda: ib_port(1, "gids/7") == other)
+        assert ib_port(1, "gids/0") == own
+    finally:
+        edit(1, "guids", "7 0")
+        edit(1, "guids", "6 0")
+
+
+def test_a_queue_pair_that_tells_nothing_of_itself():
+    """The kernel's list of queue pairs asks each."""
+    ask = ("rdma", "resource", "show", "qp", "link", "fab1/1")
+    with fault("fab1", "verbs", "query_qp every=1 errno=EIO") as refusal:
+        assert "GSI" in run(*ask).stdout
+        assert refusal.seen == 0
+    with fault("fab1", "verbs", "query_qp every=1 errno=EIO qp=gsi") as refusal:
+        assert "GSI" not in run(*ask, check=False).stdout
+        assert refusal.hit
+    assert "GSI" in run(*ask).stdout
+
+
+def test_a_queue_that_is_not_moderated():
+    with fault("fab2", "verbs", "modify_cq nth=1 errno=EBUSY") as refusal:
+        assert loop(1, 2, messages=10)["received"] == 10
+        assert refusal.seen == 0
+        with pytest.raises(OSError) as caught:
+            loop(1, 2, messages=10, usecs=50)
+        assert caught.value.errno == errno.EBUSY
+        assert refusal.hit == 1
+        assert loop(1, 2, messages=10, usecs=50)["received"] == 10
+
+
+def test_a_queue_that_is_not_armed():
+    """Management must not arm meanwhile: it would wait for ever afterwards."""
+    run("lab-sm", "stop")
+    try:
+        with fault("fab1", "verbs",
+                   "req_notify_cq nth=1 errno=EFAULT") as refusal:
+            assert written(MISUSE, "fab1 nothing") == errno.EFAULT
+            assert refusal.hit == 1
+            assert written(MISUSE, "fab1 nothing") == 0
+            assert refusal.seen == 2
+    finally:
+        run("lab-sm", "start")
+
+
+GROUP = "ff12:0000:0000:0000:0000:0000:000f:ab01"
+
+
+def attached():
+    return GROUP in (FABRIC / "fab2/port1/groups").read_text()
+
+
+def test_a_group_that_is_not_entered():
+    with fault("fab2", "verbs", "attach_mcast nth=1 errno=ENOSPC") as refusal:
+        with pytest.raises(OSError) as caught:
+            Ear(2, GROUP)
+        assert caught.value.errno == errno.ENOSPC
+        assert refusal.hit == 1
+        assert not attached()
+        ear = Ear(2, GROUP)
+    assert attached()
+    ear.close()
+
+
+def test_a_group_that_is_not_left():
+    ear = Ear(2, GROUP)
+    with fault("fab2", "verbs", "detach_mcast nth=1 errno=EBUSY") as refusal:
+        with pytest.raises(OSError) as caught:
+            ear.close()
+        assert caught.value.errno == errno.EBUSY
+        assert refusal.hit == 1
+        assert attached()
+        ear.close()
+    assert not attached()
 
 
 def test_an_errno_may_be_a_number():
