@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Network namespaces: who sees an HCA, and where its interface lives."""
 
+import re
+
 import pytest
 
-from labkit import (HOSTS, has_carrier, ip4, ip6, on, ping, reaches, run,
-                    wait_until)
+from labkit import (HOSTS, VARIANT, has_carrier, ip4, ip6, on, ping, reaches,
+                    run, wait_until)
 
 shared = pytest.mark.lab()
 exclusive = pytest.mark.lab(rdma_netns="exclusive")
+two_ports = pytest.mark.lab(rdma_netns="exclusive", hca="4:ports=2")
 
+# the host whose HCA has two ports in such a lab
+WIDE = 4
 # a namespace that is nobody's at first
 GUEST = 99
 
@@ -87,11 +92,50 @@ def test_the_subnet_manager_reaches_all_namespaces():
 @pytest.mark.needs("netdev")
 def test_each_host_has_the_interface_of_its_own_hca():
     for host in range(1, HOSTS + 1):
-        assert interfaces(host) == {"ib0"}
+        wide = host == WIDE and "hca=4:ports=2" in VARIANT
+        assert interfaces(host) == ({"ib0", "ib1"} if wide else {"ib0"})
         path = on(host, "readlink", "-f", "/sys/class/net/ib0/device").stdout
         assert path.strip().endswith(f"/fab{host}")
     ping(1, ip4(2), 5)
     ping(2, ip6(1), 5)
+
+
+@two_ports
+@pytest.mark.fabric
+def test_both_ports_of_an_hca_are_its_hosts_alone():
+    text = on(WIDE, "rdma", "link").stdout
+    assert re.findall(r"^link (\S+) .* state ACTIVE", text, re.M) == \
+        ["fab4/1", "fab4/2"]
+    assert "fab4" not in on(1, "rdma", "link").stdout
+
+
+@two_ports
+@pytest.mark.needs("netdev")
+def test_a_host_has_the_interfaces_of_both_its_ports():
+    text = on(WIDE, "sh", "-c", "grep -H . /sys/class/net/ib*/dev_port").stdout
+    assert dict(re.findall(r"/(ib\d+)/dev_port:(\d+)$", text, re.M)) == \
+        {"ib0": "0", "ib1": "1"}
+    for host, name in ((WIDE, "ib1"), (1, "ib0")):
+        on(host, "ip", "addr", "add", f"10.45.0.{host}/24", "dev", name)
+    try:
+        wait_until("the second port is reached",
+                   lambda: reaches(1, f"10.45.0.{WIDE}"))
+        ping(1, f"10.45.0.{WIDE}", 5)
+        ping(1, ip4(WIDE), 5)
+    finally:
+        for host, name in ((WIDE, "ib1"), (1, "ib0")):
+            on(host, "ip", "addr", "del", f"10.45.0.{host}/24", "dev", name)
+
+
+@two_ports
+@pytest.mark.needs("netdev")
+def test_both_interfaces_are_there_again_with_the_driver():
+    run("lab-driver", "unload")
+    assert not interfaces(WIDE)
+    run("lab-driver", "load")
+    assert interfaces(WIDE) == {"ib0", "ib1"}
+    wait_until("both have carrier", lambda: all(
+        has_carrier(WIDE, name) for name in ("ib0", "ib1")))
 
 
 @shared

@@ -11,7 +11,7 @@ import struct
 
 from . import kernel, reach
 from .kernel import StepError
-from .netlink import Rdma, Route
+from .netlink import PORT_ACTIVE, Rdma, Route
 from .sm import port_guid
 
 NAMESPACES = "/run/netns"
@@ -74,13 +74,19 @@ def allow_neighbours(count):
                          % (family, level), str(room))
 
 
-def ports():
-    """{(HCA number, port number)} of the whole fabric."""
+def ports(hcas):
+    """{(HCA number, port number)} of these HCAs.
+
+    What the initial namespace does not see is its host's alone.
+    """
     found = set()
     for where in glob.glob("/sys/class/infiniband/fab*/ports/*"):
         hca, port = re.fullmatch(r".*/fab(\d+)/ports/(\d+)", where).groups()
         found.add((int(hca), int(port)))
-    return found
+    for host in hcas - {hca for hca, _ in found}:
+        found.update((host, port) for port, _ in
+                     enumerate(_port_states(host), 1))
+    return {one for one in found if one[0] in hcas}
 
 
 def interfaces():
@@ -97,25 +103,28 @@ def interfaces():
     return found
 
 
-def own_interface(host):
-    """Index of the interface that a driver made in the host's namespace.
+def own_interfaces(host):
+    """{(host, port): index} of those a driver made in the host's namespace.
 
-    There its HCA is the host's alone; it may still have made it elsewhere.
+    There its HCA is the host's alone; it may still have made them elsewhere.
     """
-    guid = port_guid(host).to_bytes(8, "big")
     with inside(host), Route() as route:
-        return next((index for address, index in route.links().items()
-                     if len(address) == ADDRESS_SIZE
-                     and address.endswith(guid)), None)
+        links = {address[-8:]: index for address, index in
+                 route.links().items() if len(address) == ADDRESS_SIZE}
+    guids = {port: (port_guid(host) + port - 1).to_bytes(8, "big")
+             for port in range(1, len(NAMES) + 1)}
+    return {(host, port): links[guid] for port, guid in guids.items()
+            if guid in links}
 
 
 def located(wanted):
-    """({(HCA, port): index} in the initial namespace, {host: index} of the
-    port 1 of those @wanted that have theirs in their own)."""
-    here = interfaces()
-    own = {host: own_interface(host) for host in wanted
-           if (host, 1) not in here}
-    return here, {host: index for host, index in own.items() if index}
+    """{(HCA, port): index} in the initial namespace, and of the hosts @wanted
+    in their own."""
+    here, own = interfaces(), {}
+    for host in wanted:
+        if (host, 1) not in here:
+            own.update(own_interfaces(host))
+    return here, own
 
 
 def adopt(wanted, seconds, aside=()):
@@ -127,10 +136,9 @@ def adopt(wanted, seconds, aside=()):
     """
     def missing():
         hcas = {*wanted, *aside}
-        asked = {(hca, 1) for hca in hcas} | {one for one in ports()
-                                              if one[0] in hcas}
+        asked = {(hca, 1) for hca in hcas} | ports(hcas)
         here, own = located(wanted)
-        return sorted(asked - set(here) - {(host, 1) for host in own})
+        return sorted(asked - set(here) - set(own))
 
     kernel.wait_for(lambda: not missing(), seconds, STEP,
                     lambda: "the driver made no interface for HCA %s"
@@ -142,16 +150,12 @@ def adopt(wanted, seconds, aside=()):
                 continue
             with namespace_of(host) as namespace:
                 route.move_link(index, namespace.fileno(), NAMES[port - 1])
+    for (host, port), index in own.items():
+        with inside(host), Route() as route:
+            route.rename_link(index, NAMES[port - 1])
     for host in wanted:
         with inside(host):
-            if host in own:
-                _rename(own[host])
             _bring_up(host)
-
-
-def _rename(index):
-    with Route() as route:
-        route.rename_link(index, NAME)
 
 
 def give_hcas(count):
@@ -163,10 +167,16 @@ def give_hcas(count):
                 rdma.move_device(devices["fab%d" % host], namespace.fileno())
 
 
-def port_is_active(host):
-    """Whether the port of the host's HCA is ACTIVE, asked where it lives."""
+def ports_are_active(host):
+    """Whether the ports of the host's HCA are ACTIVE, asked where it lives."""
+    states = _port_states(host)
+    return bool(states) and set(states) == {PORT_ACTIVE}
+
+
+def _port_states(host):
+    """States of the ports of the host's HCA, none when it is not there."""
     with inside(host), Rdma() as rdma:
-        return rdma.port_is_active("fab%d" % host)
+        return rdma.port_states("fab%d" % host)
 
 
 def _bring_up(host):

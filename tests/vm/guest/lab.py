@@ -143,7 +143,7 @@ class Lab:
     def is_active(self, hca):
         """Whether OpenSM has made an HCA's ports ACTIVE."""
         if self.exclusive and 0 < hca <= self.hosts:
-            return hosts.port_is_active(hca)
+            return hosts.ports_are_active(hca)
         return all("ACTIVE" in kernel.read(where) for where in glob.glob(
             "/sys/class/infiniband/fab%d/ports/*/state" % hca))
 

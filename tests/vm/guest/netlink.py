@@ -38,7 +38,6 @@ NLDEV_PORT_GET = NLDEV | 5
 NLDEV_SYS_SET = NLDEV | 7
 NLDEV_DEV_INDEX = 1
 NLDEV_DEV_NAME = 2
-NLDEV_PORT_INDEX = 3
 NLDEV_PORT_STATE = 12
 NLDEV_NETNS_MODE = 66
 NLDEV_NET_NS_FD = 68
@@ -195,12 +194,10 @@ class Rdma(Netlink):
         self.ask(NLDEV_SET, 0, u32(NLDEV_DEV_INDEX, index)
                  + u32(NLDEV_NET_NS_FD, namespace))
 
-    def port_is_active(self, name):
-        """Whether port 1 of a device is ACTIVE; False when it is not here."""
+    def port_states(self, name):
+        """States of a device's ports, port 1 first; none of one not here."""
         index = self.devices().get(name)
         if index is None:
-            return False
-        self.send(NLDEV_PORT_GET, 0, u32(NLDEV_DEV_INDEX, index)
-                  + u32(NLDEV_PORT_INDEX, 1))
-        (_, body), = self.messages()
-        return unpack(body)[NLDEV_PORT_STATE][0] == PORT_ACTIVE
+            return []
+        return [unpack(body)[NLDEV_PORT_STATE][0] for body in
+                self.dump(NLDEV_PORT_GET, u32(NLDEV_DEV_INDEX, index))]
