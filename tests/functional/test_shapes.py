@@ -5,6 +5,7 @@ One lab serves all tests: what a host's HCA lacks, another host's has, so that
 each key is seen with and without its effect. All take DMA addresses.
 """
 
+import glob
 import os
 import pathlib
 import re
@@ -13,14 +14,22 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, FABRIC, completion_queues, counters, ib_port, ip4,
-                    on, ping, run, start_on, wait_until)
+from labkit import (DRIVER, FABRIC, completion_queues, counters, fault,
+                    ib_port, ip4, on, ping, run, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
+DRIVER_MODULE = f"{os.environ.get('LAB_MODULES', '.')}/" \
+    f"{'stock/' * (DRIVER == 'stock')}ib_ipoib.ko"
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 GROUP, PORT = "239.7.7.7", 5998
 DMA = pathlib.Path("/sys/kernel/debug/dma-api")
+
+
+def made_for():
+    """HCAs with an interface in the initial namespace."""
+    return {pathlib.Path(where).resolve().name
+            for where in glob.glob("/sys/class/net/ib*/device")}
 
 
 def with_hca(*words):
@@ -117,10 +126,8 @@ def receive_ring(host):
 def test_a_ring_is_no_longer_than_the_queue():
     """Ours makes shorter rings; stock says that it cannot, and does without."""
     run("lab-driver", "unload")
-    path = f"{os.environ['LAB_MODULES']}/{'stock/' * (DRIVER == 'stock')}" \
-        "ib_ipoib.ko"
     try:
-        run("insmod", path, "recv_queue_size=512")
+        run("insmod", DRIVER_MODULE, "recv_queue_size=512")
         wait_until("the others have their ring",
                    lambda: receive_ring(1) == receive_ring(3) == 512)
         if DRIVER == "stock":
@@ -129,6 +136,30 @@ def test_a_ring_is_no_longer_than_the_queue():
             assert receive_ring(2) == 0
         else:
             assert receive_ring(2) == 256
+    finally:
+        run("rmmod", "ib_ipoib")
+        run("lab-driver", "load")
+
+
+# --- Keys of local memory ---------------------------------------------------
+
+@with_hca("4:local_lkey=off")
+def test_a_region_serves_where_the_hca_has_no_key():
+    assert stream_arrives_whole(4, 3)
+    assert stream_arrives_whole(3, 4)
+
+
+@with_hca("4:local_lkey=off")
+def test_without_a_region_there_is_no_interface():
+    """Only an HCA without a key of its own is asked for one."""
+    run("lab-driver", "unload")
+    try:
+        with fault("fab4", "verbs", "get_dma_mr every=1") as refused, \
+                fault("fab3", "verbs", "get_dma_mr every=1") as unasked:
+            run("insmod", DRIVER_MODULE)
+            # loaded, it has met every HCA
+            assert made_for() == {"fab0", "fab1", "fab2", "fab3"}
+            assert refused.hit and not unasked.seen
     finally:
         run("rmmod", "ib_ipoib")
         run("lab-driver", "load")
@@ -245,7 +276,7 @@ def test_traffic_by_dma_addresses_arrives_whole():
     ping(3, ip4(1), 5, "-s", 6000, "-p", "5a")
     assert stream_arrives_whole(3, 2)
     after = counters()
-    assert after["dropped_recv_lkey"] == before["dropped_recv_lkey"]
+    assert after["dropped_recv_error"] == before["dropped_recv_error"]
 
 
 def mappings():
