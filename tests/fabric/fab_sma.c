@@ -89,7 +89,7 @@ static __be16 fab_set_switch_info(struct fab_sma_call *call)
 	info->default_mcast_secondary = want->default_mcast_secondary;
 	info->lifetime_change = (want->lifetime_change & FAB_SI_LIFETIME) |
 				change;
-	return 0;
+	return fab_get_switch_info(call);
 }
 
 /* --- Changes ------------------------------------------------------------- */
