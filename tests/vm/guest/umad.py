@@ -104,7 +104,7 @@ class Administrator:
             if status:
                 raise MadError("the subnet administrator does not answer: " +
                                os.strerror(status))
-            mad = data[-MAD_BYTES:]
+            mad = data[HEADER.size + len(self.more):]
             fields = SA_HEAD.unpack_from(mad)
             # the kernel uses the upper half
             if (fields[6] ^ self.transaction) & 0xffffffff:
@@ -166,5 +166,5 @@ def join_group(sa, mgid, port_gid):
     """Ask that a port may join a group that is there."""
     record = MEMBER.pack(mgid, port_gid, 0, 0, 0, 0, 0, 0, 0, 0, FULL_MEMBER,
                          0)
-    sa.send(METHOD_SET, ATTR_MCMEMBER,
-            MASK_MGID | MASK_PORT_GID | MASK_JOIN, record)
+    sa.ask(METHOD_SET, ATTR_MCMEMBER, MASK_MGID | MASK_PORT_GID | MASK_JOIN,
+           record)
