@@ -90,13 +90,14 @@ def test_counters_saturate_and_clear(loops):
         set_lft(target, switch_port(3))
     now = perfquery(switch, port)
     assert now["PortRcvSwitchRelayErrors"] == 0xffff
-    assert now["PortRcvPkts"] == 80000
+    # the host has questions of its own, to the subnet administrator
+    assert 80000 <= now["PortRcvPkts"] <= 80020
 
     # CounterSelect: clear the relay errors alone
     run("perfquery", "-C", "fab0", "-R", switch, port, "0x20")
     now = perfquery(switch, port)
     assert now["PortRcvSwitchRelayErrors"] == 0
-    assert now["PortRcvPkts"] == 80000
+    assert 80000 <= now["PortRcvPkts"] <= 80020
     run("perfquery", "-C", "fab0", "-R", switch, port)
     run("perfquery", "-C", "fab0", "-x", "-R", switch, port)
 
@@ -123,7 +124,8 @@ def test_ports_that_are_not_there_are_refused():
 
 @pytest.fixture(name="errors")
 def errors_at_known_places(loops):
-    """Three kinds of errors: the switch's LID, packets lost and looped.
+    """Three kinds of errors: the switch's LID, what was known of errors at its
+    port before, packets lost and looped.
 
     How many packets met them is for the fabric's own counters to say.
     """
@@ -132,6 +134,7 @@ def errors_at_known_places(loops):
     ends = [(switch, "255")] + [(lid(host), 1) for host in range(HOSTS + 1)]
     for end in ends:
         run("perfquery", "-C", "fab0", "-R", *end)
+    details = perfquery("--rcverr", switch, switch_port(0))
     before = counters(where)
     looped, lost = lid(1), lid(2)
     rule = FABRIC / f"switch0/port{switch_port(3)}/faults/corrupt"
@@ -150,24 +153,27 @@ def errors_at_known_places(loops):
     found = [now[name] - before[name]
              for name in ("dropped_no_route", "dropped_looping")]
     assert found[0] >= 13 and found[1] >= 11
-    yield switch, *found
+    yield switch, details, *found
     for end in ends:
         run("perfquery", "-C", "fab0", "-R", *end)
 
 
 @fabric
 def test_ibqueryerrors_and_perfquery_find_errors_and_their_details(errors):
-    switch, lost, looped = errors
+    switch, before, lost, looped = errors
     out = run("ibqueryerrors", "-C", "fab0", check=False).stdout
-    port = re.search(rf"GUID 0x2fab0000f000000 port {switch_port(0)}: (.*)",
-                     out).group(1)
-    assert f"[PortRcvSwitchRelayErrors == {lost + looped}]" in port
-    end = re.search(r"GUID 0x2fab00000000301 port 1: (.*)", out).group(1)
-    assert "[PortRcvErrors == 7]" in end
+    # "ALL" sums up the ports of a node
+    ports = dict(re.findall(r"GUID 0x(\w+ port \d+): (.*)", out))
+    assert ports.keys() == {f"2fab0000f000000 port {switch_port(0)}",
+                            "2fab00000000301 port 1"}
+    assert f"[PortRcvSwitchRelayErrors == {lost + looped}]" in \
+        ports[f"2fab0000f000000 port {switch_port(0)}"]
+    assert "[PortRcvErrors == 7]" in ports["2fab00000000301 port 1"]
 
     details = perfquery("--rcverr", switch, switch_port(0))
-    assert details["PortDLIDMappingErrors"] == lost
-    assert details["PortLoopingErrors"] == looped
+    for name, count in (("PortDLIDMappingErrors", lost),
+                        ("PortLoopingErrors", looped)):
+        assert details[name] - before[name] == count
     assert perfquery("--rcverr", lid(3), 1)["PortLocalPhysicalErrors"] == 7
 
 
@@ -203,8 +209,12 @@ def test_iblinkinfo_shows_both_ends_of_each_cable():
     for host in range(HOSTS + 1):
         # an HCA's line: its GUID, LID and port, the switch's LID and port
         assert re.search(
-            rf"0x02fab0000000{host:02x}01 +{lid(host)} +1\[.*Active/  LinkUp"
-            rf"\)==> +{switch_lid()} +{switch_port(host)}\[", out), out
+            rf"0x02fab0000000{host:02x}01 +{lid(host)} +1\[  \] ==\( 4X +"
+            rf"10\.0 Gbps Active/  LinkUp\)==> +{switch_lid()} +"
+            rf"{switch_port(host)}\[", out), out
+    # the other ports of the switch
+    assert re.search(rf"{switch_lid()} +{switch_port(HOSTS) + 1}\[  \] ==\( +"
+                     r"Down/ Polling\)==> +\[", out), out
 
 
 @fabric
@@ -213,6 +223,15 @@ def test_ibtracert_follows_the_lft():
     assert f"[1] -> switch port {{0x02fab0000f000000}}[{switch_port(1)}]" \
         in out
     assert f"[{switch_port(2)}] -> ca port {{0x02fab00000000201}}[1]" in out
+
+    target = lid(2)
+    set_lft(target, 255)
+    try:
+        done = run("ibtracert", "-C", "fab0", "-t", 100, lid(1), target,
+                   check=False)
+    finally:
+        set_lft(target, switch_port(2))
+    assert done.returncode and "find a route" in done.stderr
 
 
 def members(*options):
