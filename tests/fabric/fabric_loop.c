@@ -848,7 +848,8 @@ static ssize_t loop_write(struct file *file, const char __user *user,
 	if (sscanf(line,
 		   "%31s %31s bytes=%u messages=%u both=%u chain=%u inline=%u usecs=%u",
 		   ask.from, ask.to, &ask.bytes, &ask.messages, &ask.both,
-		   &ask.chain, &ask.inlined, &ask.usecs) < 5 || !loop_request_valid(&ask))
+		   &ask.chain, &ask.inlined, &ask.usecs) < 5 ||
+	    !loop_request_valid(&ask))
 		return loop_refuse();
 
 	mutex_lock(&loop_mutex);
