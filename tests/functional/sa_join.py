@@ -19,11 +19,12 @@ sys.dont_write_bytecode = True
 from vm.guest import umad  # noqa: E402 pylint: disable=wrong-import-position
 
 
-def main(device, lid, mgid, port_gid):
+def main():
     """Ask, and wait for the answer.
 
     The simulator drops what a client sent that leaves at once.
     """
+    device, lid, mgid, port_gid = sys.argv[1:]
     file = ctypes.CDLL(None).open(device.encode(), os.O_RDWR)
     if file < 0:
         sys.exit(f"sa_join: {device} cannot be opened")
@@ -35,4 +36,4 @@ def main(device, lid, mgid, port_gid):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
