@@ -174,6 +174,23 @@ def test_the_shell_takes_a_script():
     assert (result.returncode, result.stdout) == (5, b"42\n")
 
 
+def test_the_shell_takes_as_much_as_there_is():
+    data = b"#" * 79 + b"\n"
+    result = subprocess.run(command_line("shell", "--driver", "none"),
+                            input=b"wc -c\n" + data * 10000,
+                            capture_output=True, env=ENVIRONMENT,
+                            timeout=PATIENCE, check=False)
+    assert result.stdout == b"800000\n"
+
+
+def test_a_long_command_can_still_be_ended():
+    """The line to the guest is throttled at a length, see vm/channel.py."""
+    result = run_bare("sh", "-c", "trap 'echo told; exit' TERM\n"
+                      "sleep 10000 & wait",
+                      *["0"] * 5000, options=["--timeout", "1"])
+    assert (result.returncode, result.stdout) == (124, b"told\n")
+
+
 def test_the_shell_is_interactive_on_a_terminal():
     master, slave = pty.openpty()
     lab = subprocess.Popen(command_line("shell", "--driver", "none"),

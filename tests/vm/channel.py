@@ -15,7 +15,12 @@ guest to lab    H the guest is there
                 S COMMAND starts
                 O E bytes of COMMAND's stdout, stderr
                 X COMMAND's exit status (decimal)
+                R bytes read from the lab (decimal)
                 D all is written out; the machine may be stopped
+
+The lab sends no more than the guest is known to have room for. A serial line of
+User Mode Linux whose reader falls behind is throttled, and then never read
+again.
 """
 
 import json
@@ -24,6 +29,8 @@ import struct
 HEAD = struct.Struct(">cI")
 # one frame at most; a pipe holds as much
 CHUNK = 65536
+# of a terminal's buffer of 4096, which throttles a little earlier
+WINDOW = 2048
 
 
 def pack(kind, body=b""):
@@ -50,3 +57,27 @@ class Unpacker:
             body = bytes(self.data[HEAD.size:end])
             del self.data[:end]
             yield kind.decode("ascii", "replace"), body
+
+
+class Outbox:
+    """Bytes for the guest, which says how many it has read."""
+
+    def __init__(self):
+        self.data = bytearray()
+        self.unread = 0
+
+    def put(self, frame):
+        """Add a frame to what is to be sent."""
+        self.data += frame
+
+    def taken(self, count):
+        """The guest has read so many bytes more."""
+        self.unread -= count
+
+    def due(self):
+        """What may be sent now; it is taken as sent."""
+        count = max(0, min(len(self.data), WINDOW - self.unread))
+        now = bytes(self.data[:count])
+        del self.data[:count]
+        self.unread += count
+        return now

@@ -5,6 +5,7 @@ The guest's programs are imported only to have them compiled: an emulated
 machine would take long to do it, and could not keep the result.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -68,6 +69,16 @@ def new_run_folder(kernel):
             continue
 
 
+@contextlib.contextmanager
+def deaf_to(signum):
+    """Its handler does not run in the middle of this."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Session:
     """One machine from start to end."""
 
@@ -86,6 +97,7 @@ class Session:
         self.timed_out = False
         self.done = False
         self.unpacker = channel.Unpacker()
+        self.outbox = channel.Outbox()
 
     # -- before the machine --------------------------------------------------
 
@@ -185,16 +197,20 @@ class Session:
         self.trace.step("end")
 
     def send(self, kind, body=b""):
-        """Send one frame to the guest; a dead one is noticed elsewhere."""
-        try:
-            self.machine.channel.sendall(channel.pack(kind, body))
-        except OSError:
-            pass
+        """Send one frame to the guest, as soon as it has room for it."""
+        with deaf_to(signal.SIGWINCH):
+            self.outbox.put(channel.pack(kind, body))
+            self.pump()
+
+    def pump(self):
+        """Send what the guest has room for; a dead one is noticed elsewhere."""
+        with deaf_to(signal.SIGWINCH), contextlib.suppress(OSError):
+            self.machine.channel.sendall(self.outbox.due())
 
     def sources(self):
         """What to listen to."""
         found = [self.machine.channel]
-        if self.running and self.options.stdin:
+        if self.running and self.options.stdin and not self.outbox.data:
             found.append(STDIN)
         return found
 
@@ -254,6 +270,9 @@ class Session:
             # not before: the guest's end drops what comes while it opens
             self.send("C", self.config)
             self.begin_step("guest")
+        elif kind == "R":
+            self.outbox.taken(int(body))
+            self.pump()
         elif kind == "P":
             self.begin_step(body.decode())
         elif kind == "F":

@@ -56,7 +56,9 @@ class Agent:
     def frames(self):
         """Read once and yield the frames that are complete."""
         with contextlib.suppress(InterruptedError):
-            yield from self.unpacker.feed(os.read(self.fd, channel.CHUNK))
+            data = os.read(self.fd, channel.CHUNK)
+            self.send("R", b"%d" % len(data))
+            yield from self.unpacker.feed(data)
 
     def wait_config(self):
         """The first frame from the lab."""
