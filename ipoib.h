@@ -443,6 +443,8 @@ struct ipoib_rx_slot {
  *	one packet is taken for another's
  * @head: buffers ever posted; written by @napi, and on open before it runs
  * @tail: buffers ever completed; the same
+ * @flushed: buffers come back unused, so none are posted until the next start;
+ *	written as @head is
  * @napi: completion context
  * @syncp: guards the counters; written by @napi alone
  * @packets: received
@@ -461,6 +463,7 @@ struct ipoib_rxq {
 
 	u32 head ____cacheline_aligned_in_smp;
 	u32 tail;
+	bool flushed;
 	struct napi_struct napi;
 	struct u64_stats_sync syncp;
 	u64_stats_t packets;

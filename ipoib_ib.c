@@ -589,6 +589,12 @@ static bool ipoib_rx_post(struct ipoib_rxq *rxq, u32 linked)
 	return false;
 }
 
+/* Any context; without the lock it may be true a moment late. */
+static bool ipoib_ud_is_stopping(const struct ipoib_dev *ipd)
+{
+	return READ_ONCE(ipd->ud.state) == IPOIB_UD_STOPPING;
+}
+
 /*
  * Runs in the receive NAPI, or before that is enabled. When memory is short the
  * ring stays partly empty; only when it is dry will nothing come in to try
@@ -599,7 +605,7 @@ static void ipoib_rx_refill(struct ipoib_rxq *rxq)
 	u32 batch = min_t(u32, IPOIB_REFILL_BATCH, rxq->size / 2);
 	u32 linked;
 
-	if (READ_ONCE(rxq->ipd->ud.state) == IPOIB_UD_STOPPING)
+	if (rxq->flushed || ipoib_ud_is_stopping(rxq->ipd))
 		return;
 
 	while (ipoib_ring_unused(rxq->head, rxq->tail, rxq->size) >= batch) {
@@ -708,12 +714,26 @@ static void ipoib_rx_packet(struct ipoib_rxq *rxq, struct sk_buff *skb,
 	ipoib_rx_deliver(rxq, skb, wc, pkt_types[verdict]);
 }
 
+/*
+ * A queue pair that nobody is stopping is in error, and gives back at once
+ * whatever is posted: posting goes on when it has been started anew.
+ */
+static void ipoib_rx_flushed(struct ipoib_rxq *rxq)
+{
+	if (rxq->flushed || ipoib_ud_is_stopping(rxq->ipd))
+		return;
+
+	rxq->flushed = true;
+	ipoib_link_post(rxq->ipd, IPOIB_EV_STUCK);
+}
+
 static void ipoib_rx_failed(struct ipoib_rxq *rxq, struct sk_buff *skb,
 			    const struct ib_wc *wc)
 {
-	/* given back by a queue pair that is stopping: no packet was in it */
+	/* no packet was in it */
 	if (wc->status == IB_WC_WR_FLUSH_ERR) {
 		dev_kfree_skb_any(skb);
+		ipoib_rx_flushed(rxq);
 		return;
 	}
 
@@ -955,6 +975,7 @@ static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
 			goto err_reset;
 	}
 
+	ud->rxq.flushed = false;
 	ipoib_rx_refill(&ud->rxq);
 	err = -ENOMEM;
 	if (ud->rxq.head == ud->rxq.tail)

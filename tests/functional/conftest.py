@@ -25,7 +25,8 @@ import os
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 ABILITIES = {
     "stock": {"netdev", "children", "coalesce", "csum", "lso"},
-    "ours": {"netdev", "queues", "csum", "follows_pkey", "retries_ah"},
+    "ours": {"netdev", "queues", "csum", "follows_pkey", "retries_ah",
+             "heals"},
     "none": set(),
 }
 
@@ -44,8 +45,8 @@ MARKERS = (
 CHOICES = {
     "all": lambda has: True,
     "short": lambda has: not has("long"),
-    "core": lambda has: has("core"),
-    "smoke": lambda has: has("smoke"),
+    "core": lambda has: has("core") and not has("long"),
+    "smoke": lambda has: has("smoke") and not has("long"),
 }
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """A driver on an HCA that fails: it counts what it loses, and goes on."""
 
+import contextlib
 import os
 import pathlib
 import re
 
 import pytest
 
+from endurance import AGAIN, assert_not_grown, memory_kib
 from labkit import (DRIVER, FABRIC, all_active, completion_queues, edit,
                     ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
                     lid, on, ping, plug, queue_pairs, run, start_on,
@@ -55,6 +57,9 @@ def up_again(host):
     wait_until("the host answers", lambda: answers(other, host), timeout=60)
     wait_until("the host is answered", lambda: answers(host, other),
                timeout=60)
+    # The group that a neighbour listens to takes a join and a sweep.
+    wait_until("the host is answered by IPv6",
+               lambda: ping(host, ip6(other), 1, check=False), timeout=60)
 
 
 # --- Verbs -------------------------------------------------------------------
@@ -154,33 +159,81 @@ def test_a_queue_that_stands_still_is_started_anew():
     ping(1, ip4(2), 10)
 
 
+@pytest.mark.needs("heals")
+def test_a_queue_pair_in_error_is_started_anew():
+    """What is posted to one comes straight back: that must not go on."""
+    receiving = min(qpn for qpn in queue_pairs(2) if qpn > 1)
+    with fault("fab2", "verbs", "post_recv nth=1000000") as posted:
+        (FABRIC / "fab2/qp_state").write_text(f"{receiving:#x} err")
+        wait_until("it is filled anew", lambda: posted.seen)
+        wait_until("the host answers", lambda: answers(1, 2), timeout=60)
+        assert posted.seen < 2000
+    ping(2, ip4(1))
+
+
 # --- HCAs that come and go ----------------------------------------------------
+
+@contextlib.contextmanager
+def floods():
+    """Pings as fast as they go between hosts 1 and 2, from both."""
+    senders = [start_on(1, "ping", "-q", "-f", ip4(2)),
+               start_on(2, "ping", "-q", "-f", ip4(1))]
+    try:
+        yield
+    finally:
+        for sender in senders:
+            sender.kill()
+            sender.wait()
+
+
+def traffic_flows():
+    sent = ethtool_stats(2)["tx_packets"]
+    wait_until("traffic flows",
+               lambda: ethtool_stats(2)["tx_packets"] > sent + 100)
+
+
+def back_in_its_slot():
+    plug(2)
+    run("lab-hosts", "adopt", 2)
+
 
 @pytest.mark.core
 @pytest.mark.parametrize("how", ["0", "surprise"])
 def test_hca_leaves_under_traffic_and_comes_back(how):
     """Seen from both sides: the one that loses it, and the one left alone."""
-    noise = [start_on(1, "ping", "-q", "-f", ip4(2)),
-             start_on(2, "ping", "-q", "-f", ip4(1))]
     fatal = events("fab2")["DEVICE_FATAL"]
     try:
-        sent = ethtool_stats(2)["tx_packets"]
-        wait_until("traffic flows",
-                   lambda: ethtool_stats(2)["tx_packets"] > sent + 100)
-        plug(2, how)
+        with floods():
+            traffic_flows()
+            plug(2, how)
         assert events("fab2")["DEVICE_FATAL"] - fatal == (how == "surprise")
         assert on(2, "ip", "link", "show", "dev", "ib0",
                   check=False).returncode
     finally:
-        for sender in noise:
-            sender.kill()
-            sender.wait()
-        plug(2)
-        run("lab-hosts", "adopt", 2)
+        back_in_its_slot()
     wait_until("all ports ACTIVE", all_active, timeout=60)
     up_again(2)
     ping(1, ip4(2))
     ping(2, ip6(1))
+
+
+@AGAIN
+def test_hca_leaves_again_and_again_under_traffic(rounds):
+    """In good order and by surprise in turns, and no memory is lost."""
+    before = None
+    for done in range(rounds + 1):
+        try:
+            with floods():
+                traffic_flows()
+                plug(2, "surprise" if done % 2 else "0")
+        finally:
+            back_in_its_slot()
+        wait_until("carrier is back", lambda: has_carrier(2), timeout=60)
+        wait_until("the host answers", lambda: answers(1, 2), timeout=60)
+        if not done:
+            before = memory_kib()
+    assert_not_grown(before, rounds)
+    up_again(2)
 
 
 # --- What a subnet manager moves ----------------------------------------------
