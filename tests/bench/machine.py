@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -39,6 +40,17 @@ def family(pid):
     return found
 
 
+def known_as(pid):
+    """Number of one's child in /proc, which may be of an outer namespace."""
+    handle = os.pidfd_open(pid)
+    try:
+        text = pathlib.Path(f"/proc/self/fdinfo/{handle}").read_text(
+            encoding="ascii")
+    finally:
+        os.close(handle)
+    return int(re.search(r"^Pid:\s+(\d+)$", text, re.M).group(1))
+
+
 class Machine:
     """A lab that runs the measuring and tells what it does."""
 
@@ -47,14 +59,15 @@ class Machine:
             [str(TOP / "tests/lab"), "run", *options, "--", *command],
             cwd=TOP, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE)
+        self.pid = known_as(self.process.pid)
 
     def seconds(self):
         """Processor time of the whole machine so far."""
-        return sum(family(self.process.pid).values())
+        return sum(family(self.pid).values())
 
     def kernel_pid(self):
         """The process that is the machine's kernel."""
-        for pid in family(self.process.pid):
+        for pid in family(self.pid):
             try:
                 line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:

@@ -48,11 +48,22 @@ class Symbols:
         return self.names[at]
 
 
+def numbers(process):
+    """A process's number in each namespace of processes it is in."""
+    text = pathlib.Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return re.search(r"^NSpid:\s+(.*)$", text, re.M).group(1).split()
+
+
 def record(pid, where):
-    """perf, running, on one process."""
+    """perf, running, on one process.
+
+    /proc may be of an outer namespace; perf insists on one of its own.
+    """
+    own = numbers(pid)[len(numbers("self")) - 1]
     return subprocess.Popen(
-        ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(RATE), "-g",
-         "-p", str(pid), "-o", where],
+        ["unshare", "--mount-proc",
+         "perf", "record", "-q", "-e", "cpu-clock", "-F", str(RATE), "-g",
+         "-p", own, "-o", where],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL)
 

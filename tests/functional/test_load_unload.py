@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """The driver comes and goes."""
 
+import contextlib
+import os
+
 import pytest
 
-from labkit import (DRIVER, HOSTS, counters, has_carrier, ip4, ping, run,
-                    start_on, wait_until)
+from endurance import AGAIN, assert_not_grown, memory_kib
+from labkit import (DRIVER, FABRIC, HOSTS, counters, has_carrier, ip4, on,
+                    ping, run, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
+
+MODULE = f"{os.environ.get('LAB_MODULES', '.')}/ib_fabric.ko"
 
 
 def reload():
@@ -24,9 +30,14 @@ def test_unload_and_load_again():
 
 
 @pytest.mark.core
-def test_twenty_times():
-    for _ in range(20):
+@AGAIN
+def test_again_and_again(rounds):
+    before = None
+    for done in range(rounds + 1):
         reload()
+        if not done:
+            before = memory_kib()
+    assert_not_grown(before, rounds)
     run("lab-hosts")
     for host in range(1, HOSTS + 1):
         assert has_carrier(host)
@@ -34,15 +45,54 @@ def test_twenty_times():
 
 
 @pytest.mark.core
-def test_unload_under_traffic():
-    flood = start_on(1, "ping", "-q", "-i", "0.005", ip4(2))
+@AGAIN
+def test_unload_under_traffic(rounds):
+    """Each time in the middle of it, and nobody is cut off afterwards."""
+    for _ in range(1 if rounds < 100 else rounds):
+        flood = start_on(1, "ping", "-q", "-i", "0.005", ip4(2))
+        try:
+            sent = counters()["sent"]
+            wait_until("traffic flows", lambda: counters()["sent"] >
+                       sent + 100)
+            reload()
+        finally:
+            flood.kill()
+            flood.wait()
+        run("lab-hosts")
+        ping(1, ip4(2))
+
+
+@contextlib.contextmanager
+def without_fabric():
+    """No subnet manager, and a fabric that may go; both come back."""
+    run("lab-sm", "stop")
     try:
-        wait_until("traffic flows", lambda: counters()["sent"] > 100)
-        reload()
+        yield
     finally:
-        flood.kill()
-        flood.wait()
-    run("lab-hosts")
+        if not FABRIC.exists():
+            run("insmod", MODULE, f"hcas={HOSTS + 1}")
+        run("lab-sm", "start")
+        run("lab-hosts", "adopt", *range(1, HOSTS + 1))
+        run("lab-hosts")
+
+
+def test_fabric_goes_from_under_the_driver():
+    """Refused or clean, and the interfaces go with their HCAs."""
+    with without_fabric():
+        flood = start_on(1, "ping", "-q", "-f", ip4(2))
+        try:
+            sent = counters()["sent"]
+            wait_until("traffic flows", lambda: counters()["sent"] >
+                       sent + 100)
+            done = run("rmmod", "ib_fabric", check=False)
+        finally:
+            flood.kill()
+            flood.wait()
+        if done.returncode:
+            assert "in use" in done.stderr
+        else:
+            assert on(1, "ip", "link", "show", "dev", "ib0",
+                      check=False).returncode
     ping(1, ip4(2))
 
 
