@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from endurance import AGAIN, assert_not_grown, memory_kib
+from endurance import assert_not_grown, memory_kib
 from labkit import (DRIVER, FABRIC, all_active, completion_queues, edit,
                     ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
                     lid, on, ping, plug, queue_pairs, run, start_on,
@@ -217,10 +217,13 @@ def test_hca_leaves_under_traffic_and_comes_back(how):
     ping(2, ip6(1))
 
 
-@AGAIN
-def test_hca_leaves_again_and_again_under_traffic(rounds):
-    """In good order and by surprise in turns, and no memory is lost."""
-    before = None
+@pytest.mark.long
+def test_hca_leaves_a_hundred_times_under_traffic():
+    """In good order and by surprise in turns, and no memory is lost.
+
+    By surprise it takes ib_core 12 seconds to give up what it left.
+    """
+    before, rounds = None, 100
     for done in range(rounds + 1):
         try:
             with floods():
