@@ -426,7 +426,8 @@ def lock_is_free(path):
                           check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kernel", ["uml", "stock"])
+@pytest.mark.parametrize("kernel", ["uml", pytest.param(
+    "stock", marks=pytest.mark.long)])
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM,
                                     signal.SIGINT], ids=lambda s: s.name)
 def test_a_lab_that_is_killed_leaves_nothing(signum, kernel):
@@ -441,6 +442,7 @@ def test_a_lab_that_is_killed_leaves_nothing(signum, kernel):
         wait_until(lambda: not temporaries(lab), "folders gone")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program,args", [
     ("lab", ["run", "--driver", "none", "--", "true"]),
     ("check", ["build/uml"])], ids=["lab", "check"])
@@ -509,8 +511,9 @@ def test_kernels_lists_each_kernel():
     assert "ready" in named["uml"]
 
 
-@pytest.mark.parametrize("kernel,seconds", [("uml", 5), ("debug", 15),
-                                            ("stock", 30)])
+@pytest.mark.parametrize("kernel,seconds", [
+    ("uml", 5), ("debug", 15),
+    pytest.param("stock", 30, marks=pytest.mark.long)])
 def test_a_warm_start_is_quick(kernel, seconds):
     run_lab("run", "--kernel", kernel, "--driver", "stock", "--", "true")
     began = time.monotonic()
