@@ -110,6 +110,23 @@ def test_a_start_survives_a_verb_that_fails(verb):
     ping(2, ip6(1))
 
 
+@pytest.mark.needs("coalesce")
+def test_moderation_that_is_refused_is_not_in_force():
+    def moderated():
+        return {cq["usecs"] for cq in completion_queues(1)}
+
+    set_to = lambda usecs: on(1, "ethtool", "-C", "ib0", "rx-usecs", usecs,
+                              "rx-frames", 9, check=False)
+    with fault("fab1", "verbs", "modify_cq nth=1 errno=EIO") as refusal:
+        done = set_to(70)
+        assert done.returncode and "Input/output error" in done.stderr
+        assert refusal.hit == 1
+        assert moderated() == {0}
+        assert set_to(71).returncode == 0
+    assert moderated() == {0, 71}
+    on(1, "ethtool", "-C", "ib0", "rx-usecs", 0, "rx-frames", 0)
+
+
 # --- Completions -------------------------------------------------------------
 
 @pytest.mark.core
