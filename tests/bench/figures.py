@@ -19,6 +19,9 @@ MEASURES = {
     "tcp1-bare": ("TCP, one flow, offloads off", "Mbit/s", 1e6, True),
     "tcp2-bare": ("TCP, one flow each way, offloads off", "Mbit/s", 1e6,
                   True),
+    "tcp1-kept": ("TCP, one flow kept to one processor", "Mbit/s", 1e6, True),
+    "tcp2-kept": ("TCP, one flow each way, each to its own", "Mbit/s", 1e6,
+                  True),
     "loop64": ("bare verbs, 64 bytes", "messages/s", 1, True),
     "loop64-both": ("bare verbs, 64 bytes, both ways", "messages/s", 1, True),
     "loop2k": ("bare verbs, 2 KiB", "messages/s", 1, True),
@@ -83,6 +86,8 @@ TARGETS = [
      ("tcp1-bare", "stock"), ("tcp1-bare", "veth"), 0.5),
     ("two opposite flows beside one, stock, offloads off",
      ("tcp2-bare", "stock"), ("tcp1-bare", "stock"), 1.6),
+    ("the same with each flow on a processor of its own",
+     ("tcp2-kept", "stock"), ("tcp1-kept", "stock"), 1.6),
 ]
 
 

@@ -120,18 +120,22 @@ def without_offloads(where):
 # -- loads -------------------------------------------------------------------
 
 class Server:
-    """iperf3 servers at one end, one process a flow."""
+    """iperf3 servers at one end, one process a flow.
 
-    def __init__(self, where, end, flows):
+    @prefix is what they are started with, as `taskset`.
+    """
+
+    def __init__(self, where, end, flows, prefix=()):
         self.ports = range(PORT, PORT + flows)
         self.end = end
+        self.prefix = prefix
         self.address = where.address(end)
         self.processes = []
 
     def __enter__(self):
         for port in self.ports:
             self.processes.append(start_on(
-                self.end, "iperf3", "-s", "-1", "-p", port, "-B",
+                self.end, *self.prefix, "iperf3", "-s", "-1", "-p", port, "-B",
                 self.address, stdout=subprocess.DEVNULL))
         wait_until("iperf3 listens", lambda: on(
             self.end, "ss", "-Hltn", "src", self.address).stdout.count(
@@ -144,10 +148,10 @@ class Server:
             process.wait()
 
 
-def start_clients(where, end, ports, *options):
+def start_clients(where, end, ports, *options, prefix=()):
     """One iperf3 client process for each port, from @end to the other."""
     other = where.address(3 - end)
-    return [start_on(end, "iperf3", "-J", "-p", port, "-B",
+    return [start_on(end, *prefix, "iperf3", "-J", "-p", port, "-B",
                      where.address(end), "-c", other, *options,
                      stdout=subprocess.PIPE) for port in ports]
 
@@ -185,6 +189,31 @@ def tcp_both(where, seconds):
         clients = start_clients(where, 1, there.ports, "-t", seconds) + \
             start_clients(where, 2, back.ports, "-t", seconds)
         bits, size = received(reports(clients))
+    return {"value": bits, "bytes": size}
+
+
+STEER = pathlib.Path("/sys/module/ib_fabric/parameters/steer")
+
+
+def tcp_kept(where, seconds, flows):
+    """TCP streams of opposite directions, each on a processor of its own.
+
+    Both ends and all that the kernel does for them stay there, as they do by
+    themselves over a veth pair.
+    """
+    with contextlib.ExitStack() as stack:
+        STEER.write_text("sender")
+        stack.callback(STEER.write_text, "vector")
+        clients = []
+        for processor in range(flows):
+            keep = ["taskset", "-c", processor]
+            end = 1 + processor
+            server = stack.enter_context(Server(where, 3 - end, 1, keep))
+            clients.append((end, server.ports, keep))
+        started = [start_clients(where, end, ports, "-t", seconds,
+                                 prefix=keep)
+                   for end, ports, keep in clients]
+        bits, size = received(reports(sum(started, [])))
     return {"value": bits, "bytes": size}
 
 
@@ -260,6 +289,8 @@ LOADS = {
     "rr-loaded": round_trips_loaded,
     "tcp1-bare": bare(lambda where, seconds: tcp(where, seconds, 1)),
     "tcp2-bare": bare(tcp_both),
+    "tcp1-kept": bare(lambda where, seconds: tcp_kept(where, seconds, 1)),
+    "tcp2-kept": bare(lambda where, seconds: tcp_kept(where, seconds, 2)),
     "loop64": verbs(64, 0),
     "loop64-both": verbs(64, 1),
     "loop2k": verbs(2048, 0),

@@ -5,7 +5,10 @@
  * A completion queue is a bounded ring. When it is armed and something
  * arrives, the queue is put on the list of its completion vector; the vector's
  * tasklet, on the vector's processor, calls the handler. So a handler runs in
- * softirq and never inside a verb.
+ * softirq and never inside a verb. As where interrupts are balanced, the HCAs
+ * do not all begin with the same processor. With steer=sender it runs on the processor
+ * that completes, which is mostly the sender's: two flows that keep to a
+ * processor each then share none, as those over a veth pair do not.
  *
  * Order of this file: vectors, pushing, holding back, polling and arming,
  * moderation, life.
@@ -37,6 +40,36 @@ struct fab_vector {
 
 static struct fab_vector *vectors;
 
+static bool steer_to_sender;
+
+static int fab_steer_set(const char *text, const struct kernel_param *param)
+{
+	if (sysfs_streq(text, "vector")) {
+		WRITE_ONCE(steer_to_sender, false);
+	} else if (sysfs_streq(text, "sender")) {
+		WRITE_ONCE(steer_to_sender, true);
+	} else {
+		pr_err("ib_fabric: steer is vector or sender\n");
+		return -EINVAL;
+	}
+
+	return 0;
+}
+
+static int fab_steer_get(char *text, const struct kernel_param *param)
+{
+	return sysfs_emit(text, "%s\n",
+			  READ_ONCE(steer_to_sender) ? "sender" : "vector");
+}
+
+static const struct kernel_param_ops fab_steer_ops = {
+	.set = fab_steer_set,
+	.get = fab_steer_get,
+};
+
+module_param_cb(steer, &fab_steer_ops, NULL, 0644);
+MODULE_PARM_DESC(steer, "completion handlers run on the processor of their vector or of the sender (vector)");
+
 static void fab_cq_report_overflow(struct fab_cq *cq)
 {
 	struct ib_event event = {
@@ -66,25 +99,6 @@ static void fab_cq_tell(struct fab_cq *cq)
 		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
 }
 
-static void fab_vector_run(struct tasklet_struct *work)
-{
-	struct fab_vector *vector = from_tasklet(vector, work, work);
-	struct llist_node *list;
-	struct fab_cq *cq, *next;
-
-	list = llist_reverse_order(llist_del_all(&vector->cqs));
-	llist_for_each_entry_safe(cq, next, list, link) {
-		/* From here on the queue may be listed again. */
-		clear_bit(FAB_CQ_QUEUED, &cq->flags);
-		/* Pairs with test_and_set_bit() in fab_cq_raise(). */
-		smp_mb__after_atomic();
-		if (!test_bit(FAB_CQ_DEAD, &cq->flags))
-			fab_cq_tell(cq);
-		if (atomic_dec_and_test(&cq->active))
-			wake_up_var(&cq->active);
-	}
-}
-
 static void fab_vector_arrive(void *arg)
 {
 	struct fab_vector *vector = arg;
@@ -103,12 +117,24 @@ static void fab_vector_kick(struct fab_vector *vector)
 	put_cpu();
 }
 
-/* @what: FAB_CQ_EVENT or FAB_CQ_ERROR */
-static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
+static struct fab_vector *fab_cq_vector(const struct fab_cq *cq)
 {
-	struct fab_vector *vector = &vectors[cq->vector];
+	if (READ_ONCE(steer_to_sender))
+		/* The first ones are those of the processors, each its own. */
+		return &vectors[raw_smp_processor_id() % fabric.num_vectors];
+	return &vectors[cq->home];
+}
 
-	set_bit(what, &cq->flags);
+static bool fab_cq_is_raised(const struct fab_cq *cq)
+{
+	return !test_bit(FAB_CQ_DEAD, &cq->flags) &&
+	       (test_bit(FAB_CQ_EVENT, &cq->flags) ||
+		test_bit(FAB_CQ_ERROR, &cq->flags));
+}
+
+static void fab_cq_list(struct fab_cq *cq)
+{
+	struct fab_vector *vector = fab_cq_vector(cq);
 
 	if (test_and_set_bit(FAB_CQ_QUEUED, &cq->flags))
 		return;
@@ -116,6 +142,34 @@ static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
 	atomic_inc(&cq->active);
 	if (llist_add(&cq->link, &vector->cqs))
 		fab_vector_kick(vector);
+}
+
+/* @what: FAB_CQ_EVENT or FAB_CQ_ERROR */
+static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
+{
+	set_bit(what, &cq->flags);
+	fab_cq_list(cq);
+}
+
+/* A handler never runs twice at once: the queue stays listed meanwhile. */
+static void fab_vector_run(struct tasklet_struct *work)
+{
+	struct fab_vector *vector = from_tasklet(vector, work, work);
+	struct llist_node *list;
+	struct fab_cq *cq, *next;
+
+	list = llist_reverse_order(llist_del_all(&vector->cqs));
+	llist_for_each_entry_safe(cq, next, list, link) {
+		if (!test_bit(FAB_CQ_DEAD, &cq->flags))
+			fab_cq_tell(cq);
+		clear_bit(FAB_CQ_QUEUED, &cq->flags);
+		/* Pairs with test_and_set_bit() in fab_cq_list(). */
+		smp_mb__after_atomic();
+		if (fab_cq_is_raised(cq))
+			fab_cq_list(cq);
+		if (atomic_dec_and_test(&cq->active))
+			wake_up_var(&cq->active);
+	}
 }
 
 /**
@@ -158,14 +212,14 @@ void fab_vectors_destroy(void)
 }
 
 /**
- * fab_vector_cpu - the processor a completion vector's handlers run on
- * @vector: below fabric.num_vectors
+ * fab_cq_cpu - the processor a completion queue's handler runs on
+ * @cq: completion queue
  *
- * Return: its number.
+ * Return: its number, if completions are not steered to their sender.
  */
-int fab_vector_cpu(unsigned int vector)
+int fab_cq_cpu(const struct fab_cq *cq)
 {
-	return vectors[vector].cpu;
+	return vectors[cq->home].cpu;
 }
 
 /* --- Pushing ------------------------------------------------------------- */
@@ -502,6 +556,7 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	spin_lock_init(&cq->lock);
 	cq->stat_cpu = -1;
 	cq->vector = attr->comp_vector;
+	cq->home = (hca->node->index + cq->vector) % fabric.num_vectors;
 	hrtimer_setup(&cq->timer, fab_cq_timeout, CLOCK_MONOTONIC,
 		      HRTIMER_MODE_REL_SOFT);
 	hrtimer_setup(&cq->hold_timer, fab_cq_hold_timeout, CLOCK_MONOTONIC,

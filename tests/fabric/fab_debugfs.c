@@ -332,7 +332,7 @@ FAB_FILE(qps, NULL);
 static void fab_cq_show(struct seq_file *m, const struct fab_cq *cq)
 {
 	seq_printf(m, "cq %u vector %u cpu %d size %u used %u held %u armed %u",
-		   cq->id, cq->vector, fab_vector_cpu(cq->vector), cq->size,
+		   cq->id, cq->vector, fab_cq_cpu(cq), cq->size,
 		   READ_ONCE(cq->head) - READ_ONCE(cq->tail),
 		   READ_ONCE(cq->head) - READ_ONCE(cq->shown),
 		   READ_ONCE(cq->armed));

@@ -487,7 +487,8 @@ struct fab_cqe {
  * @link: in the list of its vector, while FAB_CQ_QUEUED
  * @flags: FAB_CQ_*
  * @active: handlers queued or running; destruction waits for 0
- * @vector: completion vector
+ * @vector: completion vector, as it was made
+ * @home: which of all HCAs' vectors that is
  * @id: number in the HCA's table
  * @lock: everything below
  * @ring: completions
@@ -503,8 +504,8 @@ struct fab_cqe {
  * @held: completions since the event is being held back
  * @timer: ends the moderation
  * @hold_timer: when the next completion that is held back may be seen
- * @stat_events: times the handler was called; its vector alone
- * @stat_cpu: where it was last called, -1 if never; its vector alone
+ * @stat_events: times the handler was called; by it alone
+ * @stat_cpu: where it was last called, -1 if never; by it alone
  */
 struct fab_cq {
 	struct ib_cq ibcq;
@@ -512,6 +513,7 @@ struct fab_cq {
 	unsigned long flags;
 	atomic_t active;
 	unsigned int vector;
+	unsigned int home;
 	u32 id;
 
 	spinlock_t lock; /* everything below */
@@ -905,7 +907,7 @@ int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc);
 int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags);
 bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe);
 void fab_cqs_release(struct fab_hca *hca);
-int fab_vector_cpu(unsigned int vector);
+int fab_cq_cpu(const struct fab_cq *cq);
 void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp);
 
 /* fab_qp.c */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Completion queues of the fabric: vectors, moderation, what a driver sets."""
 
+import os
+import pathlib
 import re
 
 import pytest
@@ -16,6 +18,40 @@ def test_handlers_run_on_the_processor_of_their_vector():
               for cq in completion_queues(host) if cq["events"]]
     assert called
     assert [cq for cq in called if cq["on"] != cq["cpu"]] == []
+
+
+def handled_on(hosts, action):
+    """Processors where handlers ran last, of queues an action woke."""
+    def all_queues():
+        return {(host, cq["cq"]): cq for host in hosts
+                for cq in completion_queues(host)}
+
+    before = all_queues()
+    action()
+    return {cq["on"] for name, cq in all_queues().items()
+            if cq["events"] > before[name]["events"]}
+
+
+def test_handlers_can_be_steered_to_the_sender():
+    """When nothing else goes on, a ping stays where it was sent."""
+    steer = pathlib.Path("/sys/module/ib_fabric/parameters/steer")
+    steer.write_text("sender")
+    try:
+        for processor in sorted(os.sched_getaffinity(0)):
+            wait_until(
+                f"all is handled on processor {processor}",
+                lambda where=processor: handled_on((1, 2), lambda: on(
+                    1, "taskset", "-c", where, "ping", "-c", 1, ip4(2)))
+                == {where})
+    finally:
+        steer.write_text("vector")
+    ping(1, ip4(2))
+
+
+def test_hcas_do_not_all_begin_with_the_same_processor():
+    first = {host: next(cq["cpu"] for cq in completion_queues(host)
+                        if cq["vector"] == 0) for host in (1, 2)}
+    assert os.cpu_count() == 1 or first[1] != first[2]
 
 
 def test_no_queue_overflowed():
