@@ -6,9 +6,9 @@
  * arrives, the queue is put on the list of its completion vector; the vector's
  * tasklet, on the vector's processor, calls the handler. So a handler runs in
  * softirq and never inside a verb. As where interrupts are balanced, the HCAs
- * do not all begin with the same processor. With steer=sender it runs on the processor
- * that completes, which is mostly the sender's: two flows that keep to a
- * processor each then share none, as those over a veth pair do not.
+ * do not all begin with the same processor. With steer=sender it runs on the
+ * processor that completes, which is mostly the sender's: two flows that keep
+ * to a processor each then share none, as those over a veth pair do not.
  *
  * Order of this file: vectors, pushing, holding back, polling and arming,
  * moderation, life.
