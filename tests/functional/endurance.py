@@ -9,8 +9,8 @@ import pytest
 from labkit import KERNEL
 
 # Times that what must never wear out is done
-AGAIN = pytest.mark.parametrize("rounds", [
-    5, pytest.param(100, marks=pytest.mark.long)])
+AGAIN = pytest.mark.parametrize("rounds", [5, pytest.param(
+    100, marks=[pytest.mark.long, pytest.mark.instrumented])])
 
 
 def memory_kib():

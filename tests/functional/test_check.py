@@ -146,6 +146,12 @@ def test_the_account_tells_what_is_missing(check, tmp_path):
     assert (tmp_path / "full.txt").read_text().splitlines() == [
         "commit abc", "fake/lane: 3 passed, 1 failed in 7 s",
         "other: not run", "1 of 2 lanes not run", "3 passed, 1 failed"]
+    ledger_of(check, tmp_path, [lane, other], "def").note(other, 2, 0, 5)
+    assert (tmp_path / "full.txt").read_text().splitlines() == [
+        "commit def",
+        "fake/lane: not run; on abc 3 passed, 1 failed in 7 s",
+        "other: 2 passed, 0 failed in 5 s", "1 of 2 lanes not run",
+        "2 passed, 0 failed"]
 
 
 def test_a_variant_is_a_lane_of_its_own(check):

@@ -235,6 +235,7 @@ def test_hca_leaves_under_traffic_and_comes_back(how):
 
 
 @pytest.mark.long
+@pytest.mark.instrumented
 def test_hca_leaves_a_hundred_times_under_traffic():
     """In good order and by surprise in turns, and no memory is lost.
 
