@@ -9,7 +9,7 @@ import sys
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(TOP / "tests/bench"))
+sys.path[:0] = [str(TOP / "tests/bench"), str(TOP / "tests")]
 
 import figures as fig  # noqa: E402 pylint: disable=wrong-import-position
 import profile_uml  # noqa: E402 pylint: disable=wrong-import-position

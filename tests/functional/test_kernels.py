@@ -18,7 +18,7 @@ from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
                      temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
-from vm import debian, debs, kernels, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
+from vm import debian, debs, kernels, mounts, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
 pytestmark = pytest.mark.host
@@ -305,3 +305,13 @@ def test_no_lists_of_packages_is_no_reason_to_fail(cached, monkeypatch):
 
     monkeypatch.setattr(debian.Debian, "newer", fail)
     assert recipe.Recipe.state(kernel).endswith("package version " + OLD[1])
+
+
+def test_mounts_of_a_commands_own_are_hidden():
+    assert mounts.own()[0].endswith("unshare")
+
+
+def test_mounts_that_show_are_noticed_and_taken_away():
+    before = pathlib.Path("/proc/self/mounts").read_text()
+    assert not mounts._hidden(["env"])  # pylint: disable=protected-access
+    assert pathlib.Path("/proc/self/mounts").read_text() == before

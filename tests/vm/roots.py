@@ -9,7 +9,7 @@ there the cache at its usual path, and nothing else of this machine.
 
 import os
 
-from . import cache, debs, host
+from . import cache, debs, host, mounts
 from .compilers import COMPILERS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -24,8 +24,8 @@ LEFT_OUT = ["/usr/share/%s/*" % name for name in
 
 def inside(release, argv):
     """@argv as a command that runs with the tools of @release."""
-    return ["/usr/bin/unshare", "--mount", "/bin/sh", INSIDE, ensure(release),
-            cache.root(), *argv]
+    return [*mounts.own(), "/bin/sh", INSIDE, ensure(release), cache.root(),
+            *argv]
 
 
 def ensure(release):
@@ -48,5 +48,5 @@ def _make(folder, release, packages):
     # nothing it mounts may be seen by who clears up after a lab was killed
     with host.build_environment(folder) as env:
         debs.run("root file system of " + release,
-                 ["/usr/bin/unshare", "--mount", "mmdebstrap", *argv, release,
+                 [*mounts.own(), "mmdebstrap", *argv, release,
                   os.path.join(folder, "root"), debs.mirror()], env=env)
