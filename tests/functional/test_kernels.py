@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -18,7 +19,7 @@ from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
                      temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
-from vm import debian, debs, kernels, mounts, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
+from vm import debian, debs, kernels, machines, mounts, recipe, roots, session, uml  # noqa: E402 pylint: disable=wrong-import-position
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
 pytestmark = pytest.mark.host
@@ -315,3 +316,34 @@ def test_mounts_that_show_are_noticed_and_taken_away():
     before = pathlib.Path("/proc/self/mounts").read_text()
     assert not mounts._hidden(["env"])  # pylint: disable=protected-access
     assert pathlib.Path("/proc/self/mounts").read_text() == before
+
+
+class Stumbling:
+    """A machine that ends before it says a word, twice."""
+
+    starts = 0
+
+    def __init__(self, _kernel, _hosts, out):
+        self.log = pathlib.Path(out, "kernel.log")
+        Stumbling.starts += 1
+        self.log.write_text("Oops: int3: 0000\n" if self.starts < 3 else "")
+
+    def stumbled(self):
+        return "int3" in self.log.read_text()
+
+    def stop(self):
+        pass
+
+
+def test_a_machine_whose_emulator_stumbles_is_started_again(tmp_path,
+                                                            monkeypatch):
+    monkeypatch.setitem(machines.MACHINES, "qemu", Stumbling)
+    options = types.SimpleNamespace(hosts=2, terminal=None)
+    one = session.Session(options)
+    one.out, one.kernel = str(tmp_path), types.SimpleNamespace(machine="qemu")
+    monkeypatch.setattr(one, "configuration", lambda: {"seconds": 1})
+    monkeypatch.setattr(one, "serve", lambda: None)
+    one.boot()
+    assert Stumbling.starts == 3
+    assert (tmp_path / "kernel.log").read_text() == ""
+    assert "int3" in (tmp_path / "kernel.log.stumbled").read_text()
