@@ -183,16 +183,19 @@ def tcp(where, seconds, flows):
     return {"value": bits, "bytes": size}
 
 
-def tcp_both(where, seconds):
-    """One TCP stream each way at once."""
-    with Server(where, 2, 1) as there, Server(where, 1, 1) as back:
-        clients = start_clients(where, 1, there.ports, "-t", seconds) + \
-            start_clients(where, 2, back.ports, "-t", seconds)
+STEER = pathlib.Path("/sys/module/ib_fabric/parameters/steer")
+
+
+def tcp_opposite(where, seconds, prefixes):
+    """A TCP stream each way in turn, one for each of @prefixes, at once."""
+    with contextlib.ExitStack() as stack:
+        flows = [(end, stack.enter_context(Server(where, 3 - end, 1, prefix)),
+                  prefix) for end, prefix in enumerate(prefixes, 1)]
+        clients = [client for end, server, prefix in flows for client in
+                   start_clients(where, end, server.ports, "-t", seconds,
+                                 prefix=prefix)]
         bits, size = received(reports(clients))
     return {"value": bits, "bytes": size}
-
-
-STEER = pathlib.Path("/sys/module/ib_fabric/parameters/steer")
 
 
 def tcp_kept(where, seconds, flows):
@@ -201,20 +204,12 @@ def tcp_kept(where, seconds, flows):
     Both ends and all that the kernel does for them stay there, as they do by
     themselves over a veth pair.
     """
-    with contextlib.ExitStack() as stack:
-        STEER.write_text("sender")
-        stack.callback(STEER.write_text, "vector")
-        clients = []
-        for processor in range(flows):
-            keep = ["taskset", "-c", processor]
-            end = 1 + processor
-            server = stack.enter_context(Server(where, 3 - end, 1, keep))
-            clients.append((end, server.ports, keep))
-        started = [start_clients(where, end, ports, "-t", seconds,
-                                 prefix=keep)
-                   for end, ports, keep in clients]
-        bits, size = received(reports(sum(started, [])))
-    return {"value": bits, "bytes": size}
+    STEER.write_text("sender")
+    try:
+        return tcp_opposite(where, seconds, [["taskset", "-c", processor]
+                                             for processor in range(flows)])
+    finally:
+        STEER.write_text("vector")
 
 
 def udp(where, seconds):
@@ -288,7 +283,8 @@ LOADS = {
     "rr": round_trips,
     "rr-loaded": round_trips_loaded,
     "tcp1-bare": bare(lambda where, seconds: tcp(where, seconds, 1)),
-    "tcp2-bare": bare(tcp_both),
+    "tcp2-bare": bare(lambda where, seconds: tcp_opposite(where, seconds,
+                                                          [(), ()])),
     "tcp1-kept": bare(lambda where, seconds: tcp_kept(where, seconds, 1)),
     "tcp2-kept": bare(lambda where, seconds: tcp_kept(where, seconds, 2)),
     "loop64": verbs(64, 0),

@@ -212,9 +212,8 @@ class Session:
 
     def send(self, kind, body=b""):
         """Send one frame to the guest, as soon as it has room for it."""
-        with deaf_to(signal.SIGWINCH):
-            self.outbox.put(channel.pack(kind, body))
-            self.pump()
+        self.outbox.put(channel.pack(kind, body))
+        self.pump()
 
     def pump(self):
         """Send what the guest has room for; a dead one is noticed elsewhere."""
