@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 
+import schedule
 from vm import kernels, modules, variant
 from vm.compilers import OWN
 from vm.errors import LabError
@@ -24,6 +25,8 @@ HOSTS = 4
 # From COMMAND's start; what a lane takes is a fraction of it.
 LANE_TIMEOUT = {"uml": 1800, "kasan": 3600, "debug": 5400, "6.1": 5400,
                 "6.12": 5400, "7.3": 5400}
+# Machines of one processor.
+SINGLE = ("debug", "6.1", "6.12", "7.3")
 
 
 def verdict(status):
@@ -43,10 +46,17 @@ def unless_all(chosen):
     return [] if chosen == "all" else [chosen]
 
 
+def processors(kernel):
+    """How many processors of this host a machine with a kernel keeps busy."""
+    return 1 if kernel in SINGLE else schedule.WHOLE
+
+
 class Lane:
     """Something that runs tests and reports each by name."""
 
     name = ""
+    # how many of this host's it keeps busy
+    processors = schedule.WHOLE
 
     def expected(self, _expr):
         """Names of the tests this lane is to run."""
@@ -150,6 +160,7 @@ class GuestLane(PytestLane):
 
     def __init__(self, kernel, driver, chosen="all", label=None, **more):
         words = variant.words(more)
+        self.processors = processors(kernel)
         env = {"LAB_DRIVER": driver, "LAB_KERNEL": kernel,
                "LAB_HOSTS": str(HOSTS), "LAB_CHOSEN": chosen,
                "LAB_VARIANT": " ".join(words)}
@@ -175,6 +186,7 @@ class KunitLane(Lane):
     def __init__(self, kernel):
         self.name = f"kunit/{kernel}"
         self.kernel = kernel
+        self.processors = processors(kernel)
 
     def expected(self, expr):
         names = [name for file in sorted((TOP / "tests/kunit").glob("*.c"))
