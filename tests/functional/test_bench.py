@@ -88,10 +88,10 @@ def bench(*options):
                           capture_output=True, check=False)
 
 
-def test_a_short_run_leaves_table_values_and_plot():
-    done = bench("--rows", "tcp1,loop2k")
+def test_a_short_run_leaves_table_values_and_plot(tmp_path):
+    out = tmp_path / "figures"
+    done = bench("--rows", "tcp1,loop2k", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
-    out = TOP / "tests/out/bench"
     assert "TCP, one flow" in (out / "bench.txt").read_text()
     with open(out / "bench.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -102,8 +102,8 @@ def test_a_short_run_leaves_table_values_and_plot():
     assert (out / "bench.svg").read_text().rstrip().endswith("</svg>")
 
 
-def test_a_profile_names_the_drivers_own_functions():
-    done = bench("--profile", "tcp1")
+def test_a_profile_names_the_drivers_own_functions(tmp_path):
+    done = bench("--profile", "tcp1", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[ib_ipoib]" in done.stdout
     assert "[ib_fabric]" in done.stdout
