@@ -36,7 +36,7 @@ MARKERS = (
     "core: what has to work before anything else is worth a look",
     "smoke: one of the few that run on emulated machines every day",
     "long: takes its time, and runs in full runs only",
-    "instrumented: for kernels that look for faults themselves",
+    "instrumented: of what is ours, on kernels that look for faults themselves",
     "needs(ability): needs a driver that can do this",
     "lab(option=value): runs in a lab with these options, not in the default",
 )
@@ -75,8 +75,9 @@ def _fits(item, driver, variant):
     """Does this test belong to a machine with this driver and variant?"""
     if item.get_closest_marker("host"):
         return driver == "host"
-    if item.get_closest_marker("instrumented") and \
-            os.environ.get("LAB_KERNEL") not in INSTRUMENTED:
+    if item.get_closest_marker("instrumented") and (
+            driver == "stock" or
+            os.environ.get("LAB_KERNEL") not in INSTRUMENTED):
         return False
     if not _fits_variant(item, variant):
         return False

@@ -76,6 +76,7 @@ def without_fabric():
         run("lab-hosts")
 
 
+@pytest.mark.long
 def test_fabric_goes_from_under_the_driver():
     """Refused or clean, and the interfaces go with their HCAs."""
     with without_fabric():

@@ -274,7 +274,7 @@ def test_packets_on_a_cable_are_lost_with_the_link(ear):
 def test_packets_outlive_both_queue_pairs():
     """The loop gives up after half a second and closes its queue pairs."""
     grown = Growth("fab2/port1")
-    with fault(HERE, "delay", f"every=1 us={3000000 * SLOW} qp=ud"):
+    with fault(HERE, "delay", f"every=1 us={1500000 * SLOW} qp=ud"):
         assert loop(1, 2, messages=100)["received"] == 0
     assert grown["dropped_no_qp"] == 0
     wait_until("nothing is on its way", at_rest)
@@ -284,7 +284,7 @@ def test_packets_outlive_both_queue_pairs():
 @pytest.mark.parametrize("how", ["0", "surprise"])
 def test_packets_of_an_unplugged_hca_are_lost(ear, how):
     grown = Growth(HERE)
-    hold_some(ear, 2000000 * SLOW)
+    hold_some(ear, 1000000 * SLOW)
     plug(1, how)
     try:
         wait_until("nothing is on its way", at_rest)
