@@ -23,6 +23,12 @@ of its own: GuestLane("uml", "stock", sm=2).
 import os
 
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
+#	follows_pkey	keep its partition when the table's order changes
+#	retries_ah	get carrier though the broadcast group's address handle
+#			was refused once
+#	heals		start a receive queue pair anew that fell into error
+#	queues		spread flows over several queues
+# The kernel's own driver has none of these four.
 ABILITIES = {
     "stock": {"netdev", "children", "coalesce", "csum", "lso"},
     "ours": {"netdev", "queues", "csum", "follows_pkey", "retries_ah",

@@ -165,7 +165,8 @@ def test_both_interfaces_are_there_again_with_the_driver():
 def test_a_shared_hca_does_not_move():
     done = on(1, "rdma", "dev", "set", "fab1", "netns", "host2", check=False)
     assert done.returncode
-    assert "shared" in done.stdout + done.stderr
+    # 6.1 gives no reason.
+    assert re.search("shared|not supported", done.stdout + done.stderr)
     ping(1, ip4(2))
 
 
