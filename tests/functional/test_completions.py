@@ -76,14 +76,17 @@ def round_trip_ms(source, target):
 
 @pytest.mark.needs("coalesce")
 def test_receive_moderation_holds_events_back():
-    """30 ms at both ends is 60 ms there and back, at the least."""
+    """30 ms at both ends is 60 ms there and back.
+
+    A little less when the time of some other packet is running already.
+    """
     assert round_trip_ms(1, 2) < 30
     for host in (1, 2):
         coalesce(host, 30000, 1000)
     try:
         assert any(cq["usecs"] == 30000 and cq["frames"] == 1000
                    for cq in completion_queues(1))
-        assert round_trip_ms(1, 2) >= 60
+        assert round_trip_ms(1, 2) >= 50
     finally:
         for host in (1, 2):
             coalesce(host, 0, 0)

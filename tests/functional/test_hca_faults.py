@@ -161,6 +161,12 @@ def test_stalled_completions_stop_a_queue_and_let_it_go():
     ping(1, ip4(2), 10)
 
 
+def groups(host):
+    """What a host's queue pairs receive."""
+    return set(re.findall(r"^mgid (\S+)", (
+        FABRIC / f"fab{host}/port1/groups").read_text(), re.M))
+
+
 def timeouts():
     """What the kernel said of transmit queues that stand still."""
     return re.findall(r"ib0.*(?:timed out|timeout).*", run("dmesg").stdout)
@@ -168,11 +174,16 @@ def timeouts():
 
 def test_a_queue_that_stands_still_is_started_anew():
     """No completion for longer than the watchdog waits."""
-    before = len(timeouts())
+    before, joined = len(timeouts()), groups(1)
     with fault("fab1", "completions", "stall dir=send"):
         on(1, "/usr/bin/python3", "-c", BLAST, ip4(2))
         wait_until("the watchdog barks", lambda: len(timeouts()) > before)
     up_again(1)
+    if DRIVER == "stock":
+        # From 6.12 on it starts anew, and forgets all but broadcast.
+        down_up(1)
+        up_again(1)
+    wait_until("it is in its groups", lambda: groups(1) == joined)
     ping(1, ip4(2), 10)
 
 
