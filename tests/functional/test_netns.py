@@ -194,5 +194,5 @@ def test_an_hca_outlives_its_namespace(guest):
     run("ip", "netns", "del", f"host{guest}")
     wait_until("fab1 is in the initial namespace",
                lambda: "fab1" in run("rdma", "dev").stdout)
-    assert "/fab1\n" in run("sh", "-c", "readlink -f "
-                            "/sys/class/net/*/device").stdout
+    wait_until("its interface is, too", lambda: "/fab1\n" in run(
+        "sh", "-c", "readlink -f /sys/class/net/*/device").stdout)
