@@ -25,7 +25,7 @@ HOSTS = 4
 # From COMMAND's start; what a lane takes is a fraction of it.
 LANE_TIMEOUT = {"uml": 1800, "kasan": 3600, "debug": 5400, "6.1": 5400,
                 "6.12": 5400, "7.3": 5400}
-# Machines of one processor.
+# Machines that keep one processor busy: they have one, or emulate two.
 SINGLE = ("debug", "6.1", "6.12", "7.3")
 
 

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import time
-import types
 
 import pytest
 
@@ -19,7 +18,7 @@ from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
                      temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
-from vm import debian, debs, kernels, machines, mounts, recipe, roots, session, uml  # noqa: E402 pylint: disable=wrong-import-position
+from vm import debian, debs, kernels, mounts, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
 pytestmark = pytest.mark.host
@@ -86,6 +85,36 @@ REPORTS = [
                          ids=["%s-%s" % row[:2] for row in REPORTS])
 def test_a_report_is_70_and_on_stderr(what, kernel, kind):
     expect_report(what, kernel, kind)
+
+
+# Each packet runs through a static branch that each socket which wants its
+# packets' times has the kernel patch, on another processor.
+PATCHES = """
+import os, socket, time
+SO_TIMESTAMP, SECONDS = 29, 5
+os.system("ip link set lo up")
+end = time.monotonic() + SECONDS
+if os.fork() == 0:
+    os.sched_setaffinity(0, {0})
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    while time.monotonic() < end:
+        one.sendto(b"x", one.getsockname())
+        one.recv(10)
+    os._exit(0)
+os.sched_setaffinity(0, {1})
+while time.monotonic() < end:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
+        time.sleep(0.002)
+    time.sleep(0.002)
+"""
+
+
+@pytest.mark.long
+def test_code_is_patched_under_a_processor_that_runs_it():
+    result = run_bare("/usr/bin/python3", "-c", PATCHES, kernel="6.12")
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.long
@@ -316,34 +345,3 @@ def test_mounts_that_show_are_noticed_and_taken_away():
     before = pathlib.Path("/proc/self/mounts").read_text()
     assert not mounts._hidden(["env"])  # pylint: disable=protected-access
     assert pathlib.Path("/proc/self/mounts").read_text() == before
-
-
-class Stumbling:
-    """A machine that ends before it says a word, twice."""
-
-    starts = 0
-
-    def __init__(self, _kernel, _hosts, out):
-        self.log = pathlib.Path(out, "kernel.log")
-        Stumbling.starts += 1
-        self.log.write_text("Oops: int3: 0000\n" if self.starts < 3 else "")
-
-    def stumbled(self):
-        return "int3" in self.log.read_text()
-
-    def stop(self):
-        pass
-
-
-def test_a_machine_whose_emulator_stumbles_is_started_again(tmp_path,
-                                                            monkeypatch):
-    monkeypatch.setitem(machines.MACHINES, "qemu", Stumbling)
-    options = types.SimpleNamespace(hosts=2, terminal=None)
-    one = session.Session(options)
-    one.out, one.kernel = str(tmp_path), types.SimpleNamespace(machine="qemu")
-    monkeypatch.setattr(one, "configuration", lambda: {"seconds": 1})
-    monkeypatch.setattr(one, "serve", lambda: None)
-    one.boot()
-    assert Stumbling.starts == 3
-    assert (tmp_path / "kernel.log").read_text() == ""
-    assert "int3" in (tmp_path / "kernel.log.stumbled").read_text()

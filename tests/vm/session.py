@@ -32,8 +32,6 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(
 # and after COMMAND was killed
 BOOT_SECONDS = 90
 KILL_SECONDS = 10
-# how often a machine is started when its emulator goes wrong
-STARTS = 3
 # a kernel with sanitizers has a scan for leaks to do at the end
 END_SECONDS = 120
 # select() takes no infinity, which a shell's limit is
@@ -95,7 +93,6 @@ class Session:
         self.failure = None
         self.deadline = None
         self.running = False
-        self.greeted = False
         self.started = False
         self.timed_out = False
         self.done = False
@@ -184,18 +181,6 @@ class Session:
     def boot(self):
         """Start the machine and serve it until it has nothing more to say."""
         self.config = self.configuration()
-        for _ in range(STARTS):
-            self.serve_one()
-            if self.greeted or not self.machine.stumbled():
-                break
-            log = os.path.join(self.out, "kernel.log")
-            os.rename(log, log + ".stumbled")
-            cache.say("the emulator stumbled over code that was being "
-                      "patched; starting again")
-        self.trace.step("end")
-
-    def serve_one(self):
-        """Start a machine and serve it to its end."""
         make = machines.MACHINES[self.kernel.machine]
         self.machine = make(self.kernel, self.options.hosts, self.out)
         # a step has up to three waits, and is to say itself what failed
@@ -209,6 +194,7 @@ class Session:
             if terminal:
                 terminal.restore()
             self.machine.stop()
+        self.trace.step("end")
 
     def send(self, kind, body=b""):
         """Send one frame to the guest, as soon as it has room for it."""
@@ -280,7 +266,6 @@ class Session:
         elif kind == "E":
             write_all(2, body)
         elif kind == "H":
-            self.greeted = True
             # not before: the guest's end drops what comes while it opens
             self.send("C", self.config)
             self.begin_step("guest")
