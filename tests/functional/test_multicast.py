@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from labkit import (BROADCAST, group_mlid, has_carrier, ip4, mft, on, ping,
+from labkit import (BROADCAST, group_mlid, has_carrier, mft, on, ping,
                     set_mft, start_on, switch_port, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
@@ -119,16 +119,26 @@ def test_cleared_mft_entry_silences_that_host_alone(group, listeners):
                lambda: listeners[1].count() == before[1] + 20)
 
 
-def test_broadcast_needs_the_mft_entry_too():
+@pytest.fixture
+def strangers():
+    """Addresses of hosts 1 to 3 that nothing has talked to before."""
+    addresses = {host: f"10.45.0.{host}" for host in (1, 2, 3)}
+    for host, address in addresses.items():
+        on(host, "ip", "addr", "add", f"{address}/24", "dev", "ib0")
+    yield addresses
+    for host, address in addresses.items():
+        on(host, "ip", "addr", "del", f"{address}/24", "dev", "ib0")
+
+
+def test_broadcast_needs_the_mft_entry_too(strangers):
     """ARP is broadcast: without the entry a new neighbour is not found."""
     mlid = group_mlid(BROADCAST)
-    on(1, "ip", "neigh", "flush", "dev", "ib0")
-    on(2, "ip", "neigh", "flush", "dev", "ib0")
     set_mft(mlid, "del", switch_port(2))
     try:
-        assert ping(1, ip4(2), 1, check=False) == 0
-        assert ping(1, ip4(3), 1) == 1
+        assert ping(1, strangers[2], 1, check=False) == 0
+        assert ping(1, strangers[3], 1) == 1
     finally:
         set_mft(mlid, "add", switch_port(2))
-    wait_until("host 2 is found", lambda: ping(1, ip4(2), 1, check=False))
+    wait_until("host 2 is found",
+               lambda: ping(1, strangers[2], 1, check=False))
     assert has_carrier(2)
