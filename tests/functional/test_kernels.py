@@ -90,7 +90,7 @@ def test_a_report_is_70_and_on_stderr(what, kernel, kind):
 # Each packet runs through a static branch that each socket which wants its
 # packets' times has the kernel patch, on another processor.
 PATCHES = """
-import os, socket, time
+import os, socket, sys, time
 SO_TIMESTAMP, SECONDS = 29, 5
 os.system("ip link set lo up")
 end = time.monotonic() + SECONDS
@@ -108,6 +108,7 @@ while time.monotonic() < end:
         one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
         time.sleep(0.002)
     time.sleep(0.002)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 

@@ -107,22 +107,22 @@ def test_who_left_hears_nothing(group, listeners):
 
 def test_cleared_mft_entry_silences_that_host_alone(group, listeners):
     mlid = group_mlid(GROUPS[group])
-    before = []
 
     def is_silent():
         """OpenSM may not be done with the group, and put the entry back."""
         set_mft(mlid, "del", switch_port(3))
-        before[:] = [member.count() for member in listeners]
+        before = [member.count() for member in listeners]
         send(1, group)
         wait_until("host 2 hears all",
                    lambda: listeners[0].count() == before[0] + 20)
         return listeners[1].count() == before[1]
 
     wait_until("host 3 hears nothing", is_silent)
+    count = listeners[1].count()
     set_mft(mlid, "add", switch_port(3))
     send(1, group)
     wait_until("host 3 hears again",
-               lambda: listeners[1].count() == before[1] + 20)
+               lambda: listeners[1].count() == count + 20)
 
 
 @pytest.fixture
