@@ -4,11 +4,12 @@
  *
  * A completion queue is a bounded ring. When it is armed and something
  * arrives, the queue is put on the list of its completion vector; the vector's
- * tasklet, on the vector's processor, calls the handler. So a handler runs in
- * softirq and never inside a verb. As where interrupts are balanced, the HCAs
- * do not all begin with the same processor. With steer=sender it runs on the
- * processor that completes, which is mostly the sender's: two flows that keep
- * to a processor each then share none, as those over a veth pair do not.
+ * tasklet, on the vector's processor, calls the handler; so does the tasklet of
+ * a queue pair that raised it there, when it has done its sends. So a handler
+ * runs in softirq and never inside a verb. As where interrupts are balanced,
+ * the HCAs do not all begin with the same processor. With steer=sender it runs
+ * on the processor that completes, which is mostly the sender's: two flows that
+ * keep to a processor each then share none, as those over a veth pair do not.
  *
  * Order of this file: vectors, pushing, holding back, polling and arming,
  * moderation, life.
@@ -39,6 +40,9 @@ struct fab_vector {
 };
 
 static struct fab_vector *vectors;
+
+/* True where a queue pair's tasklet runs, see fab_vectors_hold(). */
+static DEFINE_PER_CPU(bool, vectors_held);
 
 static bool steer_to_sender;
 
@@ -110,10 +114,10 @@ static void fab_vector_kick(struct fab_vector *vector)
 {
 	int cpu = get_cpu();
 
-	if (vector->cpu == cpu)
-		tasklet_schedule(&vector->work);
-	else
+	if (vector->cpu != cpu)
 		smp_call_function_single_async(vector->cpu, &vector->call);
+	else if (!__this_cpu_read(vectors_held))
+		tasklet_schedule(&vector->work);
 	put_cpu();
 }
 
@@ -152,9 +156,8 @@ static void fab_cq_raise(struct fab_cq *cq, unsigned int what)
 }
 
 /* A handler never runs twice at once: the queue stays listed meanwhile. */
-static void fab_vector_run(struct tasklet_struct *work)
+static void fab_vector_tell(struct fab_vector *vector)
 {
-	struct fab_vector *vector = from_tasklet(vector, work, work);
 	struct llist_node *list;
 	struct fab_cq *cq, *next;
 
@@ -169,6 +172,43 @@ static void fab_vector_run(struct tasklet_struct *work)
 			fab_cq_list(cq);
 		if (atomic_dec_and_test(&cq->active))
 			wake_up_var(&cq->active);
+	}
+}
+
+static void fab_vector_run(struct tasklet_struct *work)
+{
+	struct fab_vector *vector = from_tasklet(vector, work, work);
+
+	fab_vector_tell(vector);
+}
+
+/**
+ * fab_vectors_hold - a tasklet is about to complete requests
+ *
+ * Vectors of this processor need no tasklet of their own until
+ * fab_vectors_release(): scheduling one and a further round of softirqs cost
+ * more than a small packet does.
+ * Context: tasklet.
+ */
+void fab_vectors_hold(void)
+{
+	__this_cpu_write(vectors_held, true);
+}
+
+/**
+ * fab_vectors_release - call the handlers due since fab_vectors_hold()
+ *
+ * Context: the same tasklet, no lock held.
+ */
+void fab_vectors_release(void)
+{
+	int cpu = smp_processor_id();
+	unsigned int i;
+
+	__this_cpu_write(vectors_held, false);
+	for (i = 0; i < fabric.num_vectors; i++) {
+		if (vectors[i].cpu == cpu && !llist_empty(&vectors[i].cqs))
+			fab_vector_tell(&vectors[i]);
 	}
 }
 

@@ -165,7 +165,8 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 	unsigned long flags;
 	int err = 0;
 
-	spin_lock_irqsave(&qp->sq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->sq.lock);
 	for (; wr; wr = wr->next) {
 		err = fab_qp_fault(qp, FAB_VERB_POST_SEND);
 		if (!err)
@@ -178,7 +179,8 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 	/* Under the lock, so that none is scheduled once the QP is reset. */
 	if (qp->state != IB_QPS_RESET)
 		tasklet_schedule(&qp->work);
-	spin_unlock_irqrestore(&qp->sq.lock, flags);
+	spin_unlock(&qp->sq.lock);
+	fab_softirqs_on(flags);
 
 	return err;
 }
@@ -325,10 +327,12 @@ static void fab_qp_report(struct fab_qp *qp, bool *flag,
 	unsigned long flags;
 	bool report;
 
-	spin_lock_irqsave(&qp->sq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->sq.lock);
 	report = *flag;
 	*flag = false;
-	spin_unlock_irqrestore(&qp->sq.lock, flags);
+	spin_unlock(&qp->sq.lock);
+	fab_softirqs_on(flags);
 
 	if (!report)
 		return;
@@ -362,9 +366,11 @@ static void fab_qp_work(struct tasklet_struct *work)
 	struct fab_qp *qp = from_tasklet(qp, work, work);
 	bool more;
 
+	fab_vectors_hold();
 	rcu_read_lock();
 	more = fab_sq_run(qp);
 	rcu_read_unlock();
+	fab_vectors_release();
 
 	if (READ_ONCE(qp->state) == IB_QPS_SQD)
 		fab_qp_report(qp, &qp->sqd_event, IB_EVENT_SQ_DRAINED);
@@ -403,7 +409,8 @@ bool fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal)
 	unsigned long flags;
 	bool moves;
 
-	spin_lock_irqsave(&qp->sq.lock, flags);
+	flags = fab_softirqs_off();
+	spin_lock(&qp->sq.lock);
 	spin_lock(&qp->rq.lock);
 	moves = qp->state == IB_QPS_RTS ||
 		(to == IB_QPS_ERR && qp->state != IB_QPS_RESET &&
@@ -414,7 +421,8 @@ bool fab_qp_fail(struct fab_qp *qp, enum ib_qp_state to, bool fatal)
 		tasklet_schedule(&qp->work);
 	}
 	spin_unlock(&qp->rq.lock);
-	spin_unlock_irqrestore(&qp->sq.lock, flags);
+	spin_unlock(&qp->sq.lock);
+	fab_softirqs_on(flags);
 
 	return moves;
 }

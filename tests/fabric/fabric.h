@@ -28,11 +28,10 @@
  *	fab_cq.lock	the ring of completions, arming, moderation
  *	fab_lane.lock	packets that a fault lets wait; softirq only
  *
- * ctl and sq.lock are taken with interrupts saved, so that anybody may post.
- * rq.lock and the CQ's are taken in softirq for each packet, and saving
- * interrupts is dear (a system call under User Mode Linux). They are never
- * taken by a hardware interrupt, so keeping softirqs out is enough: see
- * fab_softirqs_off().
+ * ctl is taken with interrupts saved. Those of queue pairs and completion
+ * queues are taken in softirq for each packet, and saving interrupts is dear (a
+ * system call under User Mode Linux). They are never taken by a hardware
+ * interrupt, so keeping softirqs out is enough: see fab_softirqs_off().
  *
  * fab_qp.mutex (modify and destroy against each other) is outside all of them.
  * Lookups run under rcu_read_lock().
@@ -784,17 +783,18 @@ static inline u32 fab_packet_words(const struct fab_packet *pkt)
 }
 
 /**
- * fab_softirqs_off - keep softirqs away while an rq.lock or CQ lock is held
+ * fab_softirqs_off - keep softirqs away while a lock of a queue is held
  *
- * Context: any. Where they are off already, which is where packets move, it
- * costs nothing. Callers with interrupts off are why it is not
- * local_bh_disable().
+ * Context: any but a hardware interrupt. Where they are off already, which is
+ * where packets move, it costs nothing. Callers with interrupts off are why it
+ * is not local_bh_disable().
  * Return: for fab_softirqs_on().
  */
 static inline unsigned long fab_softirqs_off(void)
 {
 	unsigned long flags = 0;
 
+	WARN_ON_ONCE(in_hardirq());
 	if (!in_softirq())
 		local_irq_save(flags);
 	return flags;
@@ -898,6 +898,8 @@ void fab_edit_debugfs(struct fab_port *port, struct dentry *dir);
 
 /* fab_cq.c */
 int fab_vectors_create(unsigned int count);
+void fab_vectors_hold(void);
+void fab_vectors_release(void);
 void fab_vectors_destroy(void);
 int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 		  FAB_CQ_ATTRS *attrs);
