@@ -118,6 +118,30 @@ def test_code_is_patched_under_a_processor_that_runs_it():
     assert result.returncode == 0, result.stderr
 
 
+# Memory of processors lies far from all else that is mapped: to forget both at
+# once is to forget what lies between, if it is done wrong.
+FORGETS = """
+set -e
+chunks() { grep -c pcpu_get_vm_areas /proc/vmallocinfo; }
+seq -f "netns add x%g" 150 | ip -batch -
+before=$(chunks)
+seq -f "netns del x%g" 150 | ip -batch -
+insmod $LAB_MODULES/fabric_loop.ko
+line="fab1 fab2 bytes=64 messages=1 both=0 chain=1 inline=0 usecs=0"
+for i in $(seq 150); do
+	echo $line > /sys/kernel/debug/fabric_loop
+done
+[ $(chunks) -lt $before ]
+"""
+
+
+@pytest.mark.long
+def test_kasan_forgets_what_was_given_back_and_no_more():
+    result = run_lab("run", "--kernel", "kasan", "--driver", "none", "--",
+                     "sh", "-c", FORGETS)
+    assert result.returncode == 0, result.stderr.decode()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kernel,seconds", [("kasan", 15), ("6.12", 30),
                                             ("7.3", 30)])

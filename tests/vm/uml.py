@@ -30,15 +30,17 @@ class Uml(Recipe):
 
     def fragments(self):
         """The texts the configuration grows from."""
-        texts = []
-        for name in ("base", self.name):
-            with open(os.path.join(HERE, "config", name + ".config"),
-                      encoding="ascii") as file:
-                texts.append(file.read())
-        return texts
+        return [_text(os.path.join(HERE, "config", name + ".config"))
+                for name in ("base", self.name)]
+
+    def patches(self):
+        """What is mended in the source: nothing, or one text."""
+        found = glob.glob(os.path.join(HERE, "config", self.name + ".patch"))
+        return [_text(name) for name in found]
 
     def pattern(self):
-        return "%s-*-%s" % (self.name, cache.digest(*self.fragments()))
+        return "%s-*-%s" % (self.name, cache.digest(*self.fragments(),
+                                                    *self.patches()))
 
     def tools(self):
         return debs.codename()
@@ -79,6 +81,7 @@ class Uml(Recipe):
             with host.build_environment(folder) as env:
                 build = TreeBuild(folder, out, env)
                 build.unpack(deb)
+                build.mend(self.patches())
                 build.configure(self.fragments())
                 build.make("-j%d" % (os.cpu_count() + 1))
                 build.harvest()
@@ -120,10 +123,10 @@ class TreeBuild:
         self.env = env
         self.tree = os.path.join(folder, "build")
 
-    def run(self, step, argv, cwd=None):
-        """Run one command of the build."""
+    def run(self, step, argv, cwd=None, text=""):
+        """Run one command of the build, with @text as its input."""
         self.log.flush()
-        done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL,
+        done = subprocess.run(argv, cwd=cwd, input=text, encoding="utf-8",
                               stdout=self.log, stderr=self.log,
                               env=self.env, check=False)
         if done.returncode:
@@ -139,6 +142,12 @@ class TreeBuild:
         self.run("unpacking", ["tar", "-I", "xz -T0", "-xf", tarball, "-C",
                                self.tree, "--strip-components=1"])
         shutil.rmtree(where)
+
+    def mend(self, patches):
+        """Apply each of @patches; one that does not fit ends the build."""
+        for text in patches:
+            self.run("patching", ["patch", "-p1", "--fuzz=0"], cwd=self.tree,
+                     text=text)
 
     def make(self, *goals):
         """Run the kernel's make."""
@@ -169,6 +178,11 @@ class TreeBuild:
         write_word(self.folder, "release", release)
         set_stock_aside(self.folder, release)
         prune(self.tree)
+
+
+def _text(name):
+    with open(name, encoding="ascii") as file:
+        return file.read()
 
 
 def _wanted(fragments):
