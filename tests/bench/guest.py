@@ -313,13 +313,16 @@ def keep_symbols():
         encoding="ascii")
 
 
-def measure_all(where, rows, seconds):
+def measure_all(where, rows, args):
     """Each row once over one contender."""
     with where.there():
         keep_symbols()
         for row in rows:
             tell(event="begin", contender=where.name, row=row)
-            found = LOADS[row](where, seconds)
+            if args.awaited:
+                file = pathlib.Path(os.environ["LAB_OUT"], args.awaited)
+                wait_until(f"the host made {file}", file.exists)
+            found = LOADS[row](where, args.seconds)
             tell(event="end", contender=where.name, row=row, **found)
 
 
@@ -330,6 +333,8 @@ def main():
     parser.add_argument("--seconds", type=int, required=True)
     parser.add_argument("--turn", action="append", required=True,
                         metavar="CONTENDER=ROW,ROW...")
+    parser.add_argument("--await", dest="awaited", metavar="FILE",
+                        help="load when FILE is in the run's folder")
     args = parser.parse_args()
     turns = [(contender(name), rows.split(",")) for name, _, rows in
              (turn.rpartition("=") for turn in args.turn)]
@@ -338,7 +343,7 @@ def main():
     for number in range(args.rounds):
         tell(event="round", number=number)
         for where, rows in turns:
-            measure_all(where, rows, args.seconds)
+            measure_all(where, rows, args)
 
 
 if __name__ == "__main__":

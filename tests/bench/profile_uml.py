@@ -8,14 +8,18 @@ memory; the guest's /proc/kallsyms has them all. So perf gives addresses only.
 
 import bisect
 import collections
+import os
 import pathlib
 import re
+import select
 import subprocess
+import sys
 import tempfile
 
 from vm import mounts
 
 RATE = 997
+READY = "watched"
 TOP_LINES = 40
 # addresses of the host's kernel begin here, and perf's own marks here
 HOST = 1 << 63
@@ -57,18 +61,39 @@ def numbers(process):
     return re.search(r"^NSpid:\s+(.*)$", text, re.M).group(1).split()
 
 
-def record(pid, where):
-    """perf, running, on one process.
+class Recorder:
+    """perf on one process, which waits with its load until perf samples."""
 
-    /proc may be of an outer namespace; perf insists on one of its own.
-    """
-    own = numbers(pid)[len(numbers("self")) - 1]
-    return subprocess.Popen(
-        [*mounts.own(), "sh", "-c", PROC_OF_ITS_OWN, "sh",
-         "perf", "record", "-q", "-e", "cpu-clock", "-F", str(RATE), "-g",
-         "-p", own, "-o", where],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL)
+    def __init__(self, pid, scratch):
+        self.where = str(pathlib.Path(scratch, "perf.data"))
+        self.pipes = [pathlib.Path(scratch, name) for name in ("tell", "ack")]
+        for pipe in self.pipes:
+            os.mkfifo(pipe)
+        # /proc may be of an outer namespace; perf insists on one of its own.
+        own = numbers(pid)[len(numbers("self")) - 1]
+        self.process = subprocess.Popen(
+            [*mounts.own(), "sh", "-c", PROC_OF_ITS_OWN, "sh",
+             "perf", "record", "-q", "-e", "cpu-clock", "-F", str(RATE), "-g",
+             "-D", "-1", "--control", f"fifo:{self.pipes[0]},{self.pipes[1]}",
+             "-p", own, "-o", self.where],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+
+    def wait(self):
+        """Until perf samples, which takes it seconds on a busy host."""
+        tell, ack = self.pipes
+        # for reading, too: neither end waits for perf, should it be gone
+        with open(tell, "r+b", buffering=0) as orders, \
+                open(ack, "r+b", buffering=0) as answers:
+            orders.write(b"enable\n")
+            while not select.select([answers], [], [], 1)[0]:
+                if self.process.poll() is not None:
+                    sys.exit(f"perf ended with {self.process.returncode}")
+
+    def end(self):
+        """Sample no more, and have all samples in the file."""
+        self.process.terminate()
+        self.process.wait()
 
 
 def samples(where):
@@ -86,18 +111,28 @@ def samples(where):
         yield [address for address in chain if address < MARKS]
 
 
+def owner(name):
+    """Whose code a symbol is: a module's, the kernel's, the host's."""
+    found = re.search(r"[\[(].*[\])]$", name)
+    return found.group() if found else "(the machine's kernel)"
+
+
 def table(stacks, symbols):
-    """Lines: share alone, share with callees, symbol."""
+    """Lines: share by owner; share alone, share with callees, symbol."""
     alone, within, total = collections.Counter(), collections.Counter(), 0
+    owners = collections.Counter()
     for stack in stacks:
         names = [symbols.name(address) for address in stack]
         if not names:
             continue
         total += 1
         alone[names[0]] += 1
+        owners[owner(names[0])] += 1
         within.update(set(names))
-    lines = [f"{total} samples of the machine's kernel process",
-             f"{'alone':>7} {'with callees':>13}  symbol"]
+    lines = [f"{total} samples of the machine's kernel process"]
+    lines += [f"{100 * count / total:6.1f}%  {name}"
+              for name, count in owners.most_common()]
+    lines += ["", f"{'alone':>7} {'with callees':>13}  symbol"]
     for name, count in alone.most_common(TOP_LINES):
         lines.append(f"{100 * count / total:6.1f}% "
                      f"{100 * within[name] / total:12.1f}%  {name}")
@@ -105,23 +140,26 @@ def table(stacks, symbols):
 
 
 def profile(machine, out):
-    """Run the machine's one load under perf; print and keep the profile."""
+    """Run the machine's one load under perf; print and keep the profile.
+
+    The load begins when the file READY is in the run's folder.
+    """
     folder, recorder = None, None
     with tempfile.TemporaryDirectory() as scratch:
-        where = str(pathlib.Path(scratch, "perf.data"))
         for fact in machine.events():
             if fact["event"] == "begin":
                 folder = machine.folder()
-                recorder = record(machine.kernel_pid(), where)
-            elif fact["event"] == "end":
-                recorder.terminate()
+                recorder = Recorder(machine.kernel_pid(), scratch)
                 recorder.wait()
+                (folder / READY).touch()
+            elif fact["event"] == "end":
+                recorder.end()
                 print(f"{fact['contender']} {fact['row']}: "
                       f"{fact['value']:.6g}")
         status = machine.status()
-        if status or not recorder:
+        if status or not folder:
             return status or 1
-        lines = table(samples(where), Symbols(folder / "kallsyms"))
+        lines = table(samples(recorder.where), Symbols(folder / "kallsyms"))
     out.mkdir(parents=True, exist_ok=True)
     (out / "profile.txt").write_text("\n".join(lines) + "\n",
                                      encoding="utf-8")
