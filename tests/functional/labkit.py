@@ -100,7 +100,12 @@ def lid(host):
 
 
 def port_is_active(host):
-    return ib_port(host, "state").endswith("ACTIVE")
+    """Its state is, and it has a LID.
+
+    OpenSM finishes with the LID it has seen, 0, when a port is torn out and
+    put back in the middle of a sweep; the next sweep finds that.
+    """
+    return ib_port(host, "state").endswith("ACTIVE") and lid(host) > 0
 
 
 def all_active():
