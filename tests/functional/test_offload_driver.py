@@ -20,8 +20,10 @@ UDP_PORT = 5202
 
 READER = """
 import socket, sys
+SO_RCVBUFFORCE = 33
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as one:
+    one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
     one.bind((sys.argv[1], int(sys.argv[2])))
     print("bound", flush=True)
     while True:
