@@ -46,6 +46,8 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+#include <net/page_pool/types.h>
+
 #include <rdma/ib_sa.h>
 #include <rdma/ib_verbs.h>
 
@@ -55,6 +57,24 @@
 
 /* more queues than this win nothing on HCAs known today */
 #define IPOIB_MAX_TXQ		8
+
+/* queue pairs are made for rings so many times as deep as the parameters say */
+#define IPOIB_RING_GROWTH	4
+
+/* of a chain without end, each so many-th request is signalled; a power of two */
+#define IPOIB_SIGNAL_EVERY	32
+
+/* bytes of a send that are asked to go with the request itself */
+#define IPOIB_INLINE_BYTES	128
+
+/* receive requests that share a doorbell */
+#define IPOIB_REFILL_BATCH	16
+
+/* receive buffers of each kind that are kept at hand */
+#define IPOIB_RX_SPARE		64
+
+/* in front of what is received, for whoever forwards it */
+#define IPOIB_RX_HEADROOM	NET_SKB_PAD
 
 /* limits of the ring size parameters; a send ring holds two poll batches */
 #define IPOIB_RX_RING_LEAST	2
@@ -97,6 +117,7 @@ struct ipoib_dev;
  * @IPOIB_DROP_RX_PROTO: its type is no ethertype
  * @IPOIB_DROP_RX_ECHO: own multicast, looped back by the fabric
  * @IPOIB_DROP_RX_ERROR: the completion says error
+ * @IPOIB_DROP_RX_NO_MEM: no memory for the packet's description
  * @IPOIB_DROP_REASONS: how many reasons there are
  */
 enum ipoib_drop_reason {
@@ -119,6 +140,7 @@ enum ipoib_drop_reason {
 	IPOIB_DROP_RX_PROTO,
 	IPOIB_DROP_RX_ECHO,
 	IPOIB_DROP_RX_ERROR,
+	IPOIB_DROP_RX_NO_MEM,
 	IPOIB_DROP_REASONS,
 };
 
@@ -365,8 +387,13 @@ struct ipoib_mcast_table {
 
 /**
  * struct ipoib_tx_slot - a datagram on its way out
- * @skb: the packet, owned from posting to completion
+ * @skb: the packet, owned from linking to completion
  * @bytes: what the queue's byte limit was told of it
+ * @hlen: headers of a large send, encapsulation included; 0 otherwise
+ * @wire_packets: how many packets it is on the wire
+ * @wire_bytes: how many bytes, all their encapsulation and headers included
+ * @mapped: pieces that have a DMA mapping
+ * @head_mapped: the first of them is of the linear part
  * @refused: the HCA did not take it: it was dropped, and nothing will complete
  *	it; set by the producer, cleared by the NAPI that passes over the slot
  * @wr: its work request; lives here because a chain of them may outlast the
@@ -376,9 +403,110 @@ struct ipoib_mcast_table {
 struct ipoib_tx_slot {
 	struct sk_buff *skb;
 	u32 bytes;
+	u32 hlen;
+	u32 wire_packets;
+	u32 wire_bytes;
+	u16 mapped;
+	bool head_mapped;
 	bool refused;
 	struct ib_ud_wr wr;
 	struct ib_sge sge[IPOIB_MAX_SGE];
+};
+
+/**
+ * struct ipoib_tx_made - what the producer of a transmit ring counts
+ * @syncp: guards the rest; written under the netdev tx queue lock
+ * @stops: times the queue was stopped, as the ring was full
+ * @csum: packets the HCA was asked to sum
+ * @lso: large sends
+ * @lso_packets: packets they were cut into
+ */
+struct ipoib_tx_made {
+	struct u64_stats_sync syncp;
+	u64_stats_t stops;
+	u64_stats_t csum;
+	u64_stats_t lso;
+	u64_stats_t lso_packets;
+};
+
+/**
+ * struct ipoib_tx_done_stats - what the consumer of a transmit ring counts
+ * @syncp: guards the rest; written by the queue's NAPI alone
+ * @packets: sent
+ * @bytes: sent, encapsulation headers included
+ * @wakes: times the queue was woken
+ */
+struct ipoib_tx_done_stats {
+	struct u64_stats_sync syncp;
+	u64_stats_t packets;
+	u64_stats_t bytes;
+	u64_stats_t wakes;
+};
+
+/**
+ * struct ipoib_txq_totals - a transmit queue's counters, read in one go
+ * @packets: sent
+ * @bytes: sent, encapsulation headers included
+ * @stops: times the queue was stopped
+ * @wakes: times it was woken
+ * @csum: packets the HCA was asked to sum
+ * @lso: large sends
+ * @lso_packets: packets they were cut into
+ */
+struct ipoib_txq_totals {
+	u64 packets;
+	u64 bytes;
+	u64 stops;
+	u64 wakes;
+	u64 csum;
+	u64 lso;
+	u64 lso_packets;
+};
+
+/**
+ * enum ipoib_heal_stage - what is done for a queue that ails, in this order
+ * @IPOIB_HEAL_REARM: arm its completion queue anew and look what is in it
+ * @IPOIB_HEAL_SQE: take the queue pair from SQE back to RTS
+ * @IPOIB_HEAL_RESET: take it through RESET, where it keeps its number
+ * @IPOIB_HEAL_RECREATE: make all queue pairs and completion queues anew
+ * @IPOIB_HEAL_STAGES: how many there are
+ */
+enum ipoib_heal_stage {
+	IPOIB_HEAL_REARM,
+	IPOIB_HEAL_SQE,
+	IPOIB_HEAL_RESET,
+	IPOIB_HEAL_RECREATE,
+	IPOIB_HEAL_STAGES,
+};
+
+/**
+ * enum ipoib_heal_step - where a queue's treatment stands
+ * @IPOIB_QUEUE_WELL: none is under way
+ * @IPOIB_QUEUE_WATCHED: does it move again?
+ * @IPOIB_QUEUE_DRAINING: in ERR, the HCA gives back what it has
+ * @IPOIB_QUEUE_PURGING: in RESET, its NAPI takes back what is left
+ */
+enum ipoib_heal_step {
+	IPOIB_QUEUE_WELL,
+	IPOIB_QUEUE_WATCHED,
+	IPOIB_QUEUE_DRAINING,
+	IPOIB_QUEUE_PURGING,
+};
+
+/**
+ * struct ipoib_heal - a queue's treatment; guarded by link.lock
+ * @step: where it stands
+ * @until: when patience ends, in jiffies
+ * @tail: of the ring when the queue was watched
+ * @since: when the first treatment of a row began, in jiffies
+ * @row: treatments since then
+ */
+struct ipoib_heal {
+	enum ipoib_heal_step step;
+	unsigned long until;
+	u32 tail;
+	unsigned long since;
+	u32 row;
 };
 
 /**
@@ -386,17 +514,25 @@ struct ipoib_tx_slot {
  * @ipd: the interface
  * @qp: send queue pair; queue 0's is the one peers know and also receives
  * @cq: its send completions
- * @slots: ring of @size entries
+ * @slots: ring of @size entries while the transport is open, or NULL
  * @index: of the netdev queue
- * @size: entries, a power of two
+ * @size: entries, a power of two; RTNL
+ * @depth: entries the queue pair was made for
  * @max_sge: pieces the queue pair takes
- * @head: entries ever posted; written under the netdev tx queue lock
+ * @max_inline: bytes it takes within a request
+ * @halted: nothing may wake the queue; written under link.lock
+ * @heal: its treatment
+ * @head: entries ever linked; written under the netdev tx queue lock
+ * @posted: entries ever posted, at most @head; the same
+ * @signalled: up to here the HCA tells of completion; the same
+ * @made: counters of the producer
  * @tail: entries ever completed; written by @napi alone
+ * @purge: the queue pair is in RESET, @napi is to take back the ring; set under
+ *	link.lock, cleared by @napi
  * @napi: completion context
- * @syncp: guards the counters; written by @napi alone
- * @packets: sent
- * @bytes: sent, encapsulation header included
+ * @done: counters of @napi
  * @wcs: room for one poll, @napi's alone: too large for a stack
+ * @rcu: delays the freeing, for readers of the counters
  */
 struct ipoib_txq {
 	struct ipoib_dev *ipd;
@@ -405,52 +541,100 @@ struct ipoib_txq {
 	struct ipoib_tx_slot *slots;
 	u16 index;
 	u32 size;
+	u32 depth;
 	u32 max_sge;
+	u32 max_inline;
+	bool halted;
+	struct ipoib_heal heal;
 
 	u32 head ____cacheline_aligned_in_smp;
+	u32 posted;
+	u32 signalled;
+	struct ipoib_tx_made made;
 
 	u32 tail ____cacheline_aligned_in_smp;
+	bool purge;
 	struct napi_struct napi;
-	struct u64_stats_sync syncp;
-	u64_stats_t packets;
-	u64_stats_t bytes;
+	struct ipoib_tx_done_stats done;
 	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct rcu_head rcu;
+};
+
+/**
+ * struct ipoib_rx_piece - a part of a page that the HCA may write to
+ * @page: the page, or NULL
+ * @offset: where in it
+ */
+struct ipoib_rx_piece {
+	struct page *page;
+	unsigned int offset;
 };
 
 /**
  * struct ipoib_rx_slot - a receive buffer
- * @skb: the buffer, or NULL while the HCA has none in this slot
- * @addr: its DMA address
- * @sge: the one piece
- * @wr: its work request
+ * @head: becomes the packet's linear part: headers, and all of a small packet
+ * @frags: the rest of a large one
  */
 struct ipoib_rx_slot {
-	struct sk_buff *skb;
-	u64 addr;
-	struct ib_sge sge;
+	struct ipoib_rx_piece head;
+	struct ipoib_rx_piece frags[IPOIB_RX_FRAGS];
+};
+
+/**
+ * struct ipoib_rx_wr - a receive request while it is posted
+ * @wr: the request; the HCA has a copy when posting returns
+ * @sge: its pieces
+ */
+struct ipoib_rx_wr {
 	struct ib_recv_wr wr;
+	struct ib_sge sge[1 + IPOIB_RX_FRAGS];
+};
+
+/**
+ * struct ipoib_rx_store - where receive buffers of one kind come from
+ * @pool: pages, mapped once; while the transport is open, else NULL
+ * @bytes: length of a piece
+ * @num_spare: entries of @spare
+ * @spare: pieces at hand
+ */
+struct ipoib_rx_store {
+	struct page_pool *pool;
+	u32 bytes;
+	u32 num_spare;
+	struct ipoib_rx_piece spare[IPOIB_RX_SPARE];
 };
 
 /**
  * struct ipoib_rxq - the receive side of the datagram queue pair
  * @ipd: the interface
  * @cq: receive completions
- * @slots: ring of @size entries
- * @size: entries, a power of two
+ * @slots: ring of @depth entries while the transport is open, or NULL
+ * @size: entries that are to be posted; RTNL, read by @napi
+ * @depth: entries the queue pair was made for, a power of two
  * @buf_bytes: length of a buffer as the HCA sees it
+ * @layout: how that is laid out over pieces
+ * @heads: where heads come from
+ * @frags: where the other pieces come from
  * @self: by what own packets are known; written under link.lock. A reader may
  *	catch a GID half written, but only while no group is attached: at worst
  *	one packet is taken for another's
+ * @usecs: moderation; RTNL
+ * @frames: moderation; RTNL
  * @head: buffers ever posted; written by @napi, and on open before it runs
  * @tail: buffers ever completed; the same
  * @flushed: buffers come back unused, so none are posted until the next start;
  *	written as @head is
+ * @purge: the queue pair is in RESET, @napi is to take back the ring; set under
+ *	link.lock, cleared by @napi
  * @napi: completion context
  * @syncp: guards the counters; written by @napi alone
  * @packets: received
  * @bytes: received, encapsulation header included
  * @multicast: received by a group other than broadcast
+ * @csum: vouched for by the HCA
+ * @short_of: times there was no memory for a buffer; written as @head is
  * @refill_work: fills the ring when memory was short and nothing will come in
+ * @wrs: room for one chain, used as @head is
  * @wcs: room for one poll, @napi's alone: too large for a stack
  */
 struct ipoib_rxq {
@@ -458,24 +642,34 @@ struct ipoib_rxq {
 	struct ib_cq *cq;
 	struct ipoib_rx_slot *slots;
 	u32 size;
+	u32 depth;
 	u32 buf_bytes;
+	struct ipoib_rx_layout layout;
+	struct ipoib_rx_store heads;
+	struct ipoib_rx_store frags;
 	struct ipoib_rx_self self;
+	u16 usecs;
+	u16 frames;
 
 	u32 head ____cacheline_aligned_in_smp;
 	u32 tail;
 	bool flushed;
+	bool purge;
 	struct napi_struct napi;
 	struct u64_stats_sync syncp;
 	u64_stats_t packets;
 	u64_stats_t bytes;
 	u64_stats_t multicast;
+	u64_stats_t csum;
+	u64 short_of;
 	struct delayed_work refill_work;
+	struct ipoib_rx_wr wrs[IPOIB_REFILL_BATCH];
 	struct ib_wc wcs[IPOIB_POLL_BATCH];
 };
 
 /**
  * enum ipoib_ud_state - how the queue pairs of the datagram transport stand
- * @IPOIB_UD_CLOSED: in RESET
+ * @IPOIB_UD_CLOSED: in RESET, or not there yet
  * @IPOIB_UD_OPEN: in RTS
  * @IPOIB_UD_STOPPING: in ERR; nothing new is posted, no queue woken
  */
@@ -488,24 +682,46 @@ enum ipoib_ud_state {
 /**
  * struct ipoib_ud - the datagram transport over plain verbs
  * @txq: @num_txq transmit queues
- * @num_txq: fixed from ndo_init to ndo_uninit; 0 where a lower driver sends
+ * @num_txq: of them; 0 where a lower driver sends, and before a child's first
+ *	open. Written under RTNL and link.lock
  * @qpns: their queue pair numbers
+ * @origin: where the counters of a queue go on when it is made anew
+ * @gone: counters of queues that are no more; RTNL
+ * @tx_size: entries of a transmit ring; RTNL
  * @qkey: of every datagram; written under link.lock, read by senders
  * @state: of the queue pairs; written under link.lock. Not the link's: that may
  *	be DOWN, NO_PKEY or DEAD for a while with these still up
  * @drain_until: when the HCA has had its time to give buffers back, in jiffies;
  *	set with STOPPING
  * @pkey_index: the queue pairs' own
+ * @ailing: a bit for each queue that somebody has to look at, any context
+ * @lost: bit 0: a completion queue is in error, or a queue pair cannot be taken
+ *	to RESET: only new ones help; any context
+ * @kept: the HCA has not let go of a queue pair, whose memory is kept; RTNL
+ * @heals: treatments, by enum ipoib_heal_stage
+ * @heal_work: treats queues; on the interface's queue, cancelled by stop
+ * @too_big: packets whose senders are to be told of the MTU
+ * @too_big_work: tells them; on the interface's queue, cancelled by uninit
  * @rxq: receive side
  */
 struct ipoib_ud {
-	struct ipoib_txq *txq;
+	struct ipoib_txq *txq[IPOIB_MAX_TXQ];
 	unsigned int num_txq;
 	u32 qpns[IPOIB_MAX_TXQ];
+	u32 origin[IPOIB_MAX_TXQ];
+	struct ipoib_txq_totals gone;
+	u32 tx_size;
 	u32 qkey;
 	enum ipoib_ud_state state;
 	unsigned long drain_until;
 	u16 pkey_index;
+	unsigned long ailing;
+	unsigned long lost;
+	bool kept;
+	atomic64_t heals[IPOIB_HEAL_STAGES];
+	struct delayed_work heal_work;
+	struct sk_buff_head too_big;
+	struct work_struct too_big_work;
 	struct ipoib_rxq rxq;
 };
 
@@ -666,6 +882,45 @@ static inline void ipoib_link_post(struct ipoib_dev *ipd, unsigned int event)
 	queue_work(ipd->wq, &ipd->link.work);
 }
 
+/**
+ * ipoib_ud_is_open() - may a queue be woken, and its flushes be wondered at?
+ * @ipd: interface
+ *
+ * Context: any; without link.lock it may be true a moment late.
+ *
+ * Return: true while the queue pairs are meant to be in RTS.
+ */
+static inline bool ipoib_ud_is_open(const struct ipoib_dev *ipd)
+{
+	return READ_ONCE(ipd->ud.state) == IPOIB_UD_OPEN;
+}
+
+/**
+ * ipoib_ud_is_stopping() - are buffers meant to come back?
+ * @ipd: interface
+ *
+ * Context: any; without link.lock it may be true a moment late.
+ *
+ * Return: true while the queue pairs are taken out of RTS.
+ */
+static inline bool ipoib_ud_is_stopping(const struct ipoib_dev *ipd)
+{
+	return READ_ONCE(ipd->ud.state) == IPOIB_UD_STOPPING;
+}
+
+/**
+ * ipoib_ud_ails() - have somebody look at a queue
+ * @ipd: interface
+ * @index: of the transmit queue; queue 0's queue pair receives, too
+ *
+ * Context: any.
+ */
+static inline void ipoib_ud_ails(struct ipoib_dev *ipd, unsigned int index)
+{
+	set_bit(index, &ipd->ud.ailing);
+	ipoib_link_post(ipd, IPOIB_EV_STUCK);
+}
+
 /* ---- printing ------------------------------------------------------------ */
 
 #if IS_ENABLED(CONFIG_INFINIBAND_IPOIB_DEBUG)
@@ -714,6 +969,7 @@ void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
 
 void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 		enum ipoib_drop_reason reason);
+void ipoib_drop_count(struct ipoib_dev *ipd, enum ipoib_drop_reason reason);
 const char *ipoib_drop_name(enum ipoib_drop_reason reason);
 void ipoib_drop_stats(const struct ipoib_dev *ipd,
 		      struct rtnl_link_stats64 *stats);
@@ -739,20 +995,47 @@ void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once);
 
 /* ---- ipoib_ib.c ---------------------------------------------------------- */
 
-extern const struct net_device_ops ipoib_ud_netdev_ops;
 extern const struct header_ops ipoib_header_ops;
 
 netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev);
 u16 ipoib_select_queue(struct net_device *dev, struct sk_buff *skb,
 		       struct net_device *sb_dev);
+netdev_features_t ipoib_features_check(struct sk_buff *skb,
+				       struct net_device *dev,
+				       netdev_features_t features);
+int ipoib_ud_send(struct net_device *dev, struct sk_buff *skb,
+		  struct ib_ah *address, u32 qpn);
+void ipoib_too_big_work(struct work_struct *work);
+void ipoib_tx_ring(struct ipoib_txq *txq);
+int ipoib_tx_clean(struct ipoib_txq *txq, int budget);
+void ipoib_tx_free_posted(struct ipoib_txq *txq);
+int ipoib_tx_poll(struct napi_struct *napi, int budget);
+void ipoib_tx_event(struct ib_cq *cq, void *context);
+int ipoib_rx_clean(struct ipoib_rxq *rxq, int budget, bool up);
+void ipoib_rx_refill(struct ipoib_rxq *rxq);
+void ipoib_rx_refill_work(struct work_struct *work);
+void ipoib_rx_free(struct ipoib_rxq *rxq);
+int ipoib_rx_poll(struct napi_struct *napi, int budget);
+void ipoib_rx_event(struct ib_cq *cq, void *context);
+
+/* ---- ipoib_ud.c ---------------------------------------------------------- */
+
+extern const struct net_device_ops ipoib_ud_netdev_ops;
+
 unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
 void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);
+void ipoib_ud_init_early(struct ipoib_dev *ipd);
 void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 	__must_hold(&ipd->link.lock);
 void ipoib_ud_quiesce(struct ipoib_dev *ipd);
+int ipoib_ud_recreate(struct ipoib_dev *ipd);
 void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
-void ipoib_txq_stats(const struct ipoib_txq *txq, u64 *packets, u64 *bytes);
+void ipoib_txq_stats(const struct ipoib_txq *txq,
+		     struct ipoib_txq_totals *totals);
+int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
+int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
+int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);
 
 /* ---- ipoib_multicast.c --------------------------------------------------- */
 
@@ -773,8 +1056,10 @@ const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
 
 /* ---- ipoib_verbs.c ------------------------------------------------------- */
 
-struct ib_cq *ipoib_cq_create(struct ib_device *ibdev, unsigned int entries,
-			      unsigned int vector, ib_comp_handler handler,
+struct ib_cq *ipoib_cq_create(struct ib_device *ibdev,
+			      const struct ib_cq_init_attr *attr,
+			      ib_comp_handler handler,
+			      void (*event)(struct ib_event *, void *),
 			      void *context);
 bool ipoib_cq_arm(struct ib_cq *cq);
 struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
@@ -783,6 +1068,8 @@ int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index);
 int ipoib_qp_set_qkey(struct ib_qp *qp, u32 qkey);
 int ipoib_qp_set_error(struct ib_qp *qp);
 int ipoib_qp_reset(struct ib_qp *qp);
+int ipoib_qp_sqe_to_rts(struct ib_qp *qp);
+int ipoib_qp_state(struct ib_qp *qp);
 const char *ipoib_qp_state_name(struct ib_qp *qp);
 int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
 		       unsigned int *mtu_bytes);

@@ -161,12 +161,14 @@ static void ipoib_get_ethtool_stats(struct net_device *dev,
 				    struct ethtool_stats *estats, u64 *data)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_txq_totals totals;
 	unsigned int i;
 
 	data = ipoib_put_base_stats(dev, data);
 	for (i = 0; i < ipd->ud.num_txq; i++) {
-		ipoib_txq_stats(&ipd->ud.txq[i], &data[0], &data[1]);
-		data += 2;
+		ipoib_txq_stats(ipd->ud.txq[i], &totals);
+		*data++ = totals.packets;
+		*data++ = totals.bytes;
 	}
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)
 		*data++ = atomic64_read(&ipd->drops[i]);

@@ -52,11 +52,11 @@ struct ib_sa_client ipoib_sa_client;
 
 /* ---- parameters ---- */
 
-int ipoib_recv_queue_size = 256;
+int ipoib_recv_queue_size = 512;
 module_param_named(recv_queue_size, ipoib_recv_queue_size, int, 0444);
 MODULE_PARM_DESC(recv_queue_size, "Entries of the receive ring, a power of two");
 
-int ipoib_send_queue_size = 128;
+int ipoib_send_queue_size = 512;
 module_param_named(send_queue_size, ipoib_send_queue_size, int, 0444);
 MODULE_PARM_DESC(send_queue_size,
 		 "Entries of each transmit ring, a power of two");
@@ -154,6 +154,9 @@ static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
 		break;
 	case IPOIB_ACT_FORGET:
 		ipoib_resolve_forget(ipd);
+		break;
+	case IPOIB_ACT_HEAL:
+		mod_delayed_work(ipd->wq, &ipd->ud.heal_work, 0);
 		break;
 	case IPOIB_ACT_RESTART:
 		ipd->link.acted.ready = false;
@@ -488,7 +491,7 @@ static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
 		return;
 	/* closed and opened meanwhile: it may be the new one that stopped */
 	if (quiesced && !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
-		ipoib_link_post(ipd, IPOIB_EV_STUCK);
+		ipoib_link_post(ipd, IPOIB_EV_BROKEN);
 	if (test_and_clear_bit(IPOIB_RTNL_READDRESS, &ipd->link.jobs))
 		ipoib_identity_take(ipd);
 	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
@@ -668,7 +671,8 @@ static void ipoib_uninit(struct net_device *dev)
 
 	ipd->lower->ndo_uninit(dev);
 	ipoib_exit_tables(ipd);
-	ib_dealloc_pd(ipd->pd);
+	if (!ipd->ud.kept)
+		ib_dealloc_pd(ipd->pd);
 }
 
 static int ipoib_set_rx_mode(struct net_device *dev,
@@ -732,7 +736,7 @@ static void ipoib_tx_timeout(struct net_device *dev, unsigned int queue)
 	}
 
 	netdev_warn(dev, "transmit queue %u is stuck\n", queue);
-	ipoib_link_post(ipd, IPOIB_EV_STUCK);
+	ipoib_ud_ails(ipd, queue);
 }
 
 static int ipoib_get_iflink(const struct net_device *dev)
@@ -776,6 +780,7 @@ static const struct net_device_ops ipoib_netdev_ops = {
 	.ndo_stop = ipoib_stop,
 	.ndo_start_xmit = ipoib_start_xmit,
 	.ndo_select_queue = ipoib_select_queue,
+	.ndo_features_check = ipoib_features_check,
 	.ndo_set_rx_mode_async = ipoib_set_rx_mode,
 	.ndo_change_mtu = ipoib_change_mtu,
 	.ndo_tx_timeout = ipoib_tx_timeout,
@@ -961,6 +966,10 @@ static void ipoib_free(struct net_device *dev)
 	if (ipd->lower_destructor)
 		ipd->lower_destructor(dev);
 	rn->clnt_priv = NULL;
+	/* what an HCA has kept of it is not ours to free */
+	if (ipd->ud.kept)
+		return;
+
 	mutex_destroy(&ipd->link.lock);
 	mutex_destroy(&ipd->children.lock);
 	kfree(ipd);
@@ -969,16 +978,14 @@ static void ipoib_free(struct net_device *dev)
 static struct net_device *ipoib_alloc_netdev(struct ib_device *ibdev, u32 port)
 {
 	struct net_device *dev;
-	unsigned int queues;
 
 	dev = rdma_alloc_netdev(ibdev, port, RDMA_NETDEV_IPOIB, "ib%d",
 				NET_NAME_UNKNOWN, ipoib_setup);
 	if (!IS_ERR(dev) || PTR_ERR(dev) != -EOPNOTSUPP)
 		return dev;
 
-	queues = ipoib_ud_default_queues(ibdev);
 	dev = alloc_netdev_mqs(sizeof(struct rdma_netdev), "ib%d",
-			       NET_NAME_UNKNOWN, ipoib_setup, queues, 1);
+			       NET_NAME_UNKNOWN, ipoib_setup, IPOIB_MAX_TXQ, 1);
 	return dev ?: ERR_PTR(-ENOMEM);
 }
 
@@ -993,7 +1000,8 @@ static int ipoib_plug_transport(struct net_device *dev, struct ib_device *ibdev,
 		return err;
 
 	ipoib_ud_setup(dev, ibdev, port);
-	return 0;
+	return netif_set_real_num_tx_queues(dev,
+					    ipoib_ud_default_queues(ibdev));
 }
 
 static void ipoib_set_features(struct net_device *dev,
@@ -1003,6 +1011,8 @@ static void ipoib_set_features(struct net_device *dev,
 		return;
 
 	dev->hw_features |= NETIF_F_IP_CSUM | NETIF_F_RXCSUM;
+	if (ibdev->attrs.kernel_cap_flags & IBK_UD_TSO)
+		dev->hw_features |= NETIF_F_TSO;
 	dev->features |= dev->hw_features;
 }
 
@@ -1022,6 +1032,7 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
 	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
+	ipoib_ud_init_early(ipd);
 	ipoib_resolve_init_early(ipd);
 	ipoib_mcast_init_early(ipd);
 	return ipd;

@@ -49,6 +49,7 @@ enum ipoib_drop_counter {
 	IPOIB_COUNT_TX_ERRORS,
 	IPOIB_COUNT_RX_LENGTH,
 	IPOIB_COUNT_RX_ERRORS,
+	IPOIB_COUNT_RX_DROPPED,
 };
 
 static const struct {
@@ -74,6 +75,7 @@ static const struct {
 	[IPOIB_DROP_RX_PROTO]	  = { "rx_proto", IPOIB_COUNT_RX_ERRORS },
 	[IPOIB_DROP_RX_ECHO]	  = { "rx_echo", IPOIB_COUNT_NONE },
 	[IPOIB_DROP_RX_ERROR]	  = { "rx_error", IPOIB_COUNT_RX_ERRORS },
+	[IPOIB_DROP_RX_NO_MEM]	  = { "rx_no_mem", IPOIB_COUNT_RX_DROPPED },
 };
 
 /**
@@ -103,6 +105,19 @@ void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 	dev_kfree_skb_any(skb);
 }
 
+/**
+ * ipoib_drop_count() - count what was dropped before it became a packet
+ * @ipd: interface
+ * @reason: which counter moves
+ *
+ * Context: any.
+ */
+void ipoib_drop_count(struct ipoib_dev *ipd, enum ipoib_drop_reason reason)
+{
+	trace_ipoib_drop(ipd->netdev, NULL, reason);
+	atomic64_inc(&ipd->drops[reason]);
+}
+
 static void ipoib_drop_add_stats(const struct ipoib_dev *ipd,
 				 enum ipoib_drop_reason reason,
 				 struct rtnl_link_stats64 *stats)
@@ -123,6 +138,9 @@ static void ipoib_drop_add_stats(const struct ipoib_dev *ipd,
 		break;
 	case IPOIB_COUNT_RX_ERRORS:
 		stats->rx_errors += count;
+		break;
+	case IPOIB_COUNT_RX_DROPPED:
+		stats->rx_dropped += count;
 		break;
 	case IPOIB_COUNT_NONE:
 		break;
@@ -242,12 +260,16 @@ void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah)
 			   msecs_to_jiffies(IPOIB_REAP_MS));
 }
 
+/*
+ * A queue that is made anew goes on counting where the old one was, so what was
+ * noted of the old one is passed at once.
+ */
 static void ipoib_ah_snap(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
 {
 	unsigned int i;
 
 	for (i = 0; i < ipd->ud.num_txq; i++)
-		ah->snapshot[i] = READ_ONCE(ipd->ud.txq[i].head);
+		ah->snapshot[i] = READ_ONCE(ipd->ud.txq[i]->head);
 	ah->snapped = true;
 }
 
@@ -263,7 +285,7 @@ static bool ipoib_ah_unused(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
 	}
 
 	for (i = 0; i < ipd->ud.num_txq; i++) {
-		tail = READ_ONCE(ipd->ud.txq[i].tail);
+		tail = READ_ONCE(ipd->ud.txq[i]->tail);
 		if (!ipoib_snapshot_passed(tail, ah->snapshot[i]))
 			return false;
 	}
@@ -284,12 +306,15 @@ static void ipoib_ah_reap(struct work_struct *work)
 	list_splice_init(&resolve->dead_ahs, &dead);
 	spin_unlock_bh(&resolve->lock);
 
+	/* keeps the queues from changing while their rings are looked at */
+	mutex_lock(&ipd->link.lock);
 	list_for_each_entry_safe(ah, next, &dead, dead) {
 		if (!ipoib_ah_unused(ipd, ah))
 			continue;
 		list_del(&ah->dead);
 		ipoib_ah_destroy(ah);
 	}
+	mutex_unlock(&ipd->link.lock);
 
 	spin_lock_bh(&resolve->lock);
 	list_splice(&dead, &resolve->dead_ahs);
@@ -881,17 +906,22 @@ static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
 	return path;
 }
 
-/* Moves what is due; says when the next will be, in jiffies from now. */
+/*
+ * Moves what is due; says when the next will be, in jiffies from now. What is
+ * not due goes back to the list it came from, so that list is walked apart.
+ */
 static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
 				  unsigned long *delay)
 {
 	struct ipoib_path *path, *next;
 	bool waiting = false;
+	LIST_HEAD(list);
 	long left;
 
 	*delay = MAX_JIFFY_OFFSET;
 	spin_lock_bh(&resolve->lock);
-	list_for_each_entry_safe(path, next, &resolve->waiting, todo) {
+	list_splice_init(&resolve->waiting, &list);
+	list_for_each_entry_safe(path, next, &list, todo) {
 		__ipoib_path_want(path);
 		if (path->state != IPOIB_PATH_BACKOFF)
 			continue;

@@ -69,6 +69,19 @@ TRACE_EVENT(ipoib_path,
 		      __entry->to, __entry->status)
 );
 
+TRACE_EVENT(ipoib_heal,
+	    TP_PROTO(const struct net_device *dev, u16 queue, u8 stage),
+	    TP_ARGS(dev, queue, stage),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __field(u16, queue)
+			     __field(u8, stage)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   __entry->queue = queue;
+			   __entry->stage = stage;),
+	    TP_printk("ifindex=%d queue=%u stage=%u", __entry->ifindex,
+		      __entry->queue, __entry->stage)
+);
+
 TRACE_EVENT(ipoib_drop,
 	    TP_PROTO(const struct net_device *dev, const struct sk_buff *skb,
 		     u8 reason),

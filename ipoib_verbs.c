@@ -19,23 +19,24 @@
 /**
  * ipoib_cq_create() - make a completion queue
  * @ibdev: HCA
- * @entries: completions it must hold
- * @vector: completion vector; taken modulo what the HCA has
+ * @attr: entries and vector; that is taken modulo what the HCA has
  * @handler: called in any context when the queue is armed
- * @context: handed to @handler
+ * @event: called in any context when the queue is in error
+ * @context: handed to both
  *
  * Return: the queue or an ERR_PTR.
  */
-struct ib_cq *ipoib_cq_create(struct ib_device *ibdev, unsigned int entries,
-			      unsigned int vector, ib_comp_handler handler,
+struct ib_cq *ipoib_cq_create(struct ib_device *ibdev,
+			      const struct ib_cq_init_attr *attr,
+			      ib_comp_handler handler,
+			      void (*event)(struct ib_event *, void *),
 			      void *context)
 {
-	struct ib_cq_init_attr attr = {
-		.cqe = entries,
-		.comp_vector = vector % max(ibdev->num_comp_vectors, 1),
-	};
+	struct ib_cq_init_attr fit = *attr;
 
-	return ib_create_cq(ibdev, handler, NULL, context, &attr);
+	fit.comp_vector = attr->comp_vector % max(ibdev->num_comp_vectors, 1);
+
+	return ib_create_cq(ibdev, handler, event, context, &fit);
 }
 
 /**
@@ -56,8 +57,10 @@ static u32 ipoib_qp_flags(const struct ib_device *ibdev, bool receives)
 {
 	u32 flags = 0;
 
+	if (ibdev->attrs.kernel_cap_flags & IBK_UD_TSO)
+		flags |= IB_QP_CREATE_IPOIB_UD_LSO;
 	if (!receives)
-		return 0;
+		return flags;
 	if (ibdev->attrs.kernel_cap_flags & IBK_BLOCK_MULTICAST_LOOPBACK)
 		flags |= IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK;
 	if (ibdev->attrs.device_cap_flags & IB_DEVICE_MANAGED_FLOW_STEERING)
@@ -177,6 +180,38 @@ int ipoib_qp_set_error(struct ib_qp *qp)
 }
 
 /**
+ * ipoib_qp_sqe_to_rts() - have a queue pair send again after a failed send
+ * @qp: queue pair in SQE
+ *
+ * Return: 0 or an errno.
+ */
+int ipoib_qp_sqe_to_rts(struct ib_qp *qp)
+{
+	struct ib_qp_attr attr = {
+		.qp_state = IB_QPS_RTS,
+		.cur_qp_state = IB_QPS_SQE,
+	};
+
+	return ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_CUR_STATE);
+}
+
+/**
+ * ipoib_qp_state() - the state the HCA has a queue pair in
+ * @qp: queue pair
+ *
+ * Return: an enum ib_qp_state, or an errno when the HCA does not say.
+ */
+int ipoib_qp_state(struct ib_qp *qp)
+{
+	struct ib_qp_init_attr init;
+	struct ib_qp_attr attr;
+	int err;
+
+	err = ib_query_qp(qp, &attr, IB_QP_STATE, &init);
+	return err ?: attr.qp_state;
+}
+
+/**
  * ipoib_qp_state_name() - the state the HCA has a queue pair in, for a report
  * @qp: queue pair
  *
@@ -193,15 +228,12 @@ const char *ipoib_qp_state_name(struct ib_qp *qp)
 		[IB_QPS_SQE] = "SQE",
 		[IB_QPS_ERR] = "ERR",
 	};
-	struct ib_qp_init_attr init;
-	struct ib_qp_attr attr;
+	int state = ipoib_qp_state(qp);
 
-	if (ib_query_qp(qp, &attr, IB_QP_STATE, &init))
-		return "unknown";
-	if (attr.qp_state >= ARRAY_SIZE(names))
+	if (state < 0 || state >= ARRAY_SIZE(names))
 		return "unknown";
 
-	return names[attr.qp_state];
+	return names[state];
 }
 
 /* ---- ports ---- */

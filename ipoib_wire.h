@@ -7,7 +7,8 @@
  * struct of the driver, so all of it runs in KUnit.
  *
  * Stages: P_Key, hardware address, multicast GID, encapsulation, receive
- * verdict, work request tag, ring, backoff, link states, group states.
+ * buffers, receive verdict, work request tag, ring, backoff, link states, group
+ * states.
  */
 #ifndef IPOIB_WIRE_H
 #define IPOIB_WIRE_H
@@ -48,11 +49,8 @@
 /* RFC 4755 section 6: the largest IP datagram a connection carries. */
 #define IPOIB_CM_MTU_BYTES	65520
 
-/*
- * 68 is IPv4's least MTU (RFC 791); the 4 bytes of encapsulation on top have
- * been part of the limit users see for as long as there are IPoIB interfaces.
- */
-#define IPOIB_MIN_MTU_BYTES	72
+/* RFC 791: what every IPv4 link carries at least */
+#define IPOIB_MIN_MTU_BYTES	68
 
 /* ethertypes with a meaning on this link which if_ether.h may not name */
 #define IPOIB_PROTO_TIPC	0x88ca
@@ -485,6 +483,79 @@ static inline unsigned int ipoib_ud_mtu_bytes(unsigned int ib_mtu_bytes)
 	return ib_mtu_bytes - sizeof(struct ipoib_encap);
 }
 
+/* HCAs copy the headers of a large send into the request: mlx4 takes so many */
+#define IPOIB_LSO_HEADER_MOST	128
+
+/**
+ * ipoib_lso_packets() - how many packets a large send becomes
+ * @payload_bytes: what it carries behind its headers
+ * @mss_bytes: what each packet carries at most
+ *
+ * Return: their number, at least 1.
+ */
+static inline u32 ipoib_lso_packets(u32 payload_bytes, u32 mss_bytes)
+{
+	return payload_bytes ? DIV_ROUND_UP(payload_bytes, mss_bytes) : 1;
+}
+
+/* ---- receive buffers ----------------------------------------------------- */
+
+/*
+ * GRH, encapsulation, and the headers of TCP over IPv4 with a time stamp: so
+ * much lies in the head of a large packet, and nothing of what it carries.
+ */
+#define IPOIB_RX_HEAD		(40 + 4 + 20 + 32)
+
+/* a packet of so many bytes, GRH included, is copied into its head whole */
+#define IPOIB_RX_COPY		256
+
+/* half of the smallest page: what a packet of MTU 2044 needs behind its head */
+#define IPOIB_RX_FRAG		2048
+
+/* pieces behind the head; Omni-Path's 10240 bytes want five */
+#define IPOIB_RX_FRAGS		5
+
+/**
+ * struct ipoib_rx_layout - how a receive buffer is laid out over pieces
+ * @head_bytes: of the first piece
+ * @frag_bytes: of each other
+ * @frags: how many others
+ */
+struct ipoib_rx_layout {
+	u32 head_bytes;
+	u32 frag_bytes;
+	u32 frags;
+};
+
+/**
+ * ipoib_rx_layout() - lay a receive buffer out
+ * @buf_bytes: its length, as ipoib_rx_buf_bytes() says
+ * @max_sge: pieces a receive request may have
+ *
+ * A packet uses as many pieces as it fills: at MTU 2044 the head and one.
+ *
+ * Return: the layout; without a second piece the head is all there is.
+ */
+static inline struct ipoib_rx_layout ipoib_rx_layout(u32 buf_bytes, u32 max_sge)
+{
+	struct ipoib_rx_layout layout = {
+		.head_bytes = IPOIB_RX_HEAD,
+		.frag_bytes = IPOIB_RX_FRAG,
+	};
+	u32 most = min_t(u32, max_sge - 1, IPOIB_RX_FRAGS);
+	u32 rest = buf_bytes - IPOIB_RX_HEAD;
+
+	if (max_sge < 2) {
+		layout.head_bytes = buf_bytes;
+		return layout;
+	}
+
+	while (DIV_ROUND_UP(rest, layout.frag_bytes) > most)
+		layout.frag_bytes *= 2;
+	layout.frags = DIV_ROUND_UP(rest, layout.frag_bytes);
+	return layout;
+}
+
 /* ---- receive verdict ----------------------------------------------------- */
 
 /**
@@ -783,7 +854,8 @@ enum ipoib_link_state {
  * @IPOIB_EV_GID_LOST: own GID left the table
  * @IPOIB_EV_LID_CHANGED: port is ACTIVE with another LID
  * @IPOIB_EV_REREGISTER: the subnet manager forgot our subscriptions
- * @IPOIB_EV_STUCK: transmit timeout, or a queue pair in error
+ * @IPOIB_EV_BROKEN: the transport has to be closed and opened
+ * @IPOIB_EV_STUCK: a transmit queue does not move, or a queue pair is in error
  * @IPOIB_EV_JOIN_LOST: broadcast membership ended, or is that of another group
  * @IPOIB_EV_JOIN_CHANGED: broadcast membership has new parameters
  * @IPOIB_EV_RESUMED: what kept a joining link waiting is over
@@ -803,6 +875,7 @@ enum ipoib_link_event {
 	IPOIB_EV_GID_LOST,
 	IPOIB_EV_LID_CHANGED,
 	IPOIB_EV_REREGISTER,
+	IPOIB_EV_BROKEN,
 	IPOIB_EV_STUCK,
 	IPOIB_EV_JOIN_LOST,
 	IPOIB_EV_JOIN_CHANGED,
@@ -816,6 +889,7 @@ enum ipoib_link_event {
  * @IPOIB_ACT_CARRIER_OFF: take the carrier away
  * @IPOIB_ACT_LEAVE: leave and forget every multicast group
  * @IPOIB_ACT_FORGET: forget every path and neighbour
+ * @IPOIB_ACT_HEAL: look after the queues that ail
  * @IPOIB_ACT_RESTART: close and open the transport, from the RTNL queue
  * @IPOIB_ACT_READDRESS: take over the port's GID, from the RTNL queue
  * @IPOIB_ACT_JOIN: join the broadcast group, if the port is ready for it
@@ -832,6 +906,7 @@ enum ipoib_link_action {
 	IPOIB_ACT_CARRIER_OFF,
 	IPOIB_ACT_LEAVE,
 	IPOIB_ACT_FORGET,
+	IPOIB_ACT_HEAL,
 	IPOIB_ACT_RESTART,
 	IPOIB_ACT_READDRESS,
 	IPOIB_ACT_JOIN,
@@ -879,6 +954,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(GID_LOST, DOWN),
 		IPOIB_STAY(LID_CHANGED, DOWN),
 		IPOIB_STAY(REREGISTER, DOWN),
+		IPOIB_STAY(BROKEN, DOWN),
 		IPOIB_STAY(STUCK, DOWN),
 		IPOIB_STAY(JOIN_LOST, DOWN),
 		IPOIB_STAY(JOIN_CHANGED, DOWN),
@@ -896,6 +972,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(GID_LOST, NO_PKEY, IPOIB_DO(READDRESS)),
 		IPOIB_STAY(LID_CHANGED, NO_PKEY),
 		IPOIB_STAY(REREGISTER, NO_PKEY),
+		IPOIB_STAY(BROKEN, NO_PKEY),
 		IPOIB_STAY(STUCK, NO_PKEY),
 		IPOIB_STAY(JOIN_LOST, NO_PKEY),
 		IPOIB_STAY(JOIN_CHANGED, NO_PKEY),
@@ -915,8 +992,9 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 			   IPOIB_DO(LEAVE) | IPOIB_DO(READDRESS)),
 		IPOIB_CELL(LID_CHANGED, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_CELL(REREGISTER, JOINING, IPOIB_DO_REJOIN),
-		IPOIB_CELL(STUCK, JOINING,
+		IPOIB_CELL(BROKEN, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(RESTART)),
+		IPOIB_CELL(STUCK, JOINING, IPOIB_DO(HEAL)),
 		IPOIB_CELL(JOIN_LOST, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_STAY(JOIN_CHANGED, JOINING),
 		IPOIB_CELL(RESUMED, JOINING, IPOIB_DO(JOIN)),
@@ -939,8 +1017,9 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 			   IPOIB_DO(RENEW) | IPOIB_DO(REFRESH)),
 		IPOIB_CELL(REREGISTER, ACTIVE,
 			   IPOIB_DO(RENEW) | IPOIB_DO(STALE)),
-		IPOIB_CELL(STUCK, JOINING,
+		IPOIB_CELL(BROKEN, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO(RESTART)),
+		IPOIB_CELL(STUCK, ACTIVE, IPOIB_DO(HEAL)),
 		IPOIB_CELL(JOIN_LOST, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO_REJOIN),
 		IPOIB_CELL(JOIN_CHANGED, ACTIVE,
@@ -960,6 +1039,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(GID_LOST, DEAD),
 		IPOIB_STAY(LID_CHANGED, DEAD),
 		IPOIB_STAY(REREGISTER, DEAD),
+		IPOIB_STAY(BROKEN, DEAD),
 		IPOIB_STAY(STUCK, DEAD),
 		IPOIB_STAY(JOIN_LOST, DEAD),
 		IPOIB_STAY(JOIN_CHANGED, DEAD),

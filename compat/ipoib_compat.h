@@ -24,6 +24,11 @@
 #define netif_set_mtu(dev, mtu)	dev_set_mtu(dev, mtu)
 #endif
 
+#ifdef IPOIB_LACKS_QUEUE_SET_NAPI
+/* nobody asks which NAPI serves a queue */
+#define netif_queue_set_napi(dev, index, type, napi)	do { } while (0)
+#endif
+
 #ifdef IPOIB_LACKS_RDMA_DEV_NET
 #define rdma_dev_net(ibdev)	((void)(ibdev), &init_net)
 #endif

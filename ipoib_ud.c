@@ -1,0 +1,1535 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Which queues does a datagram interface have, when do they run, and what
+ * becomes of one that ails?
+ *
+ * The transport over plain verbs, plugged in below the netdev as an accelerated
+ * HCA driver's would be: it makes the queue pairs, completion queues and rings,
+ * starts, stops, resizes, heals and counts them. Not here: what a packet does
+ * in a ring (ipoib_ib.c), how a verb is called (ipoib_verbs.c).
+ *
+ * Stages: transmit queues, receive side, rings, stopping, starting, healing,
+ * queues together, lower table, resizing, set-up, statistics.
+ */
+#include <linux/cpumask.h>
+#include <linux/iopoll.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include <net/netdev_queues.h>
+#include <net/page_pool/helpers.h>
+
+#include <rdma/ib_verbs.h>
+
+#include "ipoib.h"
+#include "ipoib_trace.h"
+
+/* a healthy HCA flushes a queue pair in microseconds; the rest is patience */
+#define IPOIB_DRAIN_MS		5000
+
+/* the same for one queue, while the others run */
+#define IPOIB_HEAL_DRAIN_MS	2000
+
+/* time for a queue whose completions were armed anew to move */
+#define IPOIB_HEAL_WATCH_MS	200
+
+/* between two looks at a queue under treatment */
+#define IPOIB_HEAL_LOOK_MS	5
+
+/* so many treatments of one queue in so long, and it is made anew */
+#define IPOIB_HEAL_ROW		8
+#define IPOIB_HEAL_ROW_MS	10000
+
+/* how long a change of a ring waits for what is under way in it */
+#define IPOIB_RESIZE_MS		2000
+
+/* ---- transmit queues ---- */
+
+/* Any context. The queue pair is in ERR, or soon will be. */
+static void ipoib_qp_event(struct ib_event *event, void *context)
+{
+	struct ipoib_txq *txq = context;
+
+	if (event->event == IB_EVENT_QP_FATAL ||
+	    event->event == IB_EVENT_QP_REQ_ERR ||
+	    event->event == IB_EVENT_QP_ACCESS_ERR)
+		ipoib_ud_ails(txq->ipd, txq->index);
+}
+
+/* Any context. A completion queue in error stays so. */
+static void ipoib_ud_lose(struct ipoib_dev *ipd, unsigned int index)
+{
+	set_bit(0, &ipd->ud.lost);
+	ipoib_ud_ails(ipd, index);
+}
+
+static void ipoib_tx_cq_event(struct ib_event *event, void *context)
+{
+	struct ipoib_txq *txq = context;
+
+	ipoib_ud_lose(txq->ipd, txq->index);
+}
+
+static void ipoib_rx_cq_event(struct ib_event *event, void *context)
+{
+	struct ipoib_rxq *rxq = context;
+
+	ipoib_ud_lose(rxq->ipd, 0);
+}
+
+/* What is wanted, or as much as the HCA's queues hold. */
+static u32 ipoib_ring_fit(const struct ib_device *ibdev, u32 wanted)
+{
+	return min_t(u32, wanted, rounddown_pow_of_two(ibdev->attrs.max_qp_wr));
+}
+
+/* A queue pair's rings cannot grow, so they are made with room for that. */
+static u32 ipoib_ring_depth(const struct ib_device *ibdev, u32 size)
+{
+	return ipoib_ring_fit(ibdev, min_t(u32, size * IPOIB_RING_GROWTH,
+					   IPOIB_RING_MOST));
+}
+
+static struct ib_qp *ipoib_txq_try_qp(struct ipoib_txq *txq, u32 inline_bytes)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	struct ib_qp_init_attr init = {
+		.send_cq = txq->cq,
+		/* those that only send have it too: some HCAs dereference it */
+		.recv_cq = ipd->ud.rxq.cq,
+		.event_handler = ipoib_qp_event,
+		.qp_context = txq,
+		.cap = {
+			.max_send_wr = txq->depth,
+			.max_send_sge = min_t(u32, IPOIB_MAX_SGE,
+					      ipd->ibdev->attrs.max_send_sge),
+			.max_recv_wr = txq->index ? 1 : ipd->ud.rxq.depth,
+			.max_recv_sge = 1 + ipd->ud.rxq.layout.frags,
+			.max_inline_data = inline_bytes,
+		},
+	};
+	struct ib_qp *qp;
+
+	qp = ipoib_qp_create_ud(ipd->pd, &init, !txq->index);
+	if (IS_ERR(qp))
+		return qp;
+
+	txq->max_sge = min_t(u32, IPOIB_MAX_SGE, init.cap.max_send_sge);
+	txq->max_inline = init.cap.max_inline_data;
+	return qp;
+}
+
+/* No attribute tells whether an HCA takes data within requests. */
+static struct ib_qp *ipoib_txq_create_qp(struct ipoib_txq *txq)
+{
+	struct ib_qp *qp;
+
+	qp = ipoib_txq_try_qp(txq, IPOIB_INLINE_BYTES);
+	if (PTR_ERR_OR_ZERO(qp) == -EINVAL ||
+	    PTR_ERR_OR_ZERO(qp) == -EOPNOTSUPP)
+		qp = ipoib_txq_try_qp(txq, 0);
+
+	return qp;
+}
+
+static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	struct ib_cq_init_attr attr = {
+		.cqe = txq->depth,
+		/* vector 0 is the receive side's: the first queue shares it last */
+		.comp_vector = txq->index + 1,
+	};
+
+	txq->cq = ipoib_cq_create(ipd->ibdev, &attr, ipoib_tx_event,
+				  ipoib_tx_cq_event, txq);
+	if (IS_ERR(txq->cq))
+		return PTR_ERR(txq->cq);
+
+	txq->qp = ipoib_txq_create_qp(txq);
+	if (IS_ERR(txq->qp)) {
+		ib_destroy_cq(txq->cq);
+		return PTR_ERR(txq->qp);
+	}
+
+	return 0;
+}
+
+/* Counters go on where the queue's forerunner left off: see ipoib_ah_snap(). */
+static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
+					  unsigned int index)
+{
+	struct ipoib_txq *txq;
+	int err;
+
+	txq = kzalloc_obj(*txq, GFP_KERNEL);
+	if (!txq)
+		return ERR_PTR(-ENOMEM);
+
+	txq->ipd = ipd;
+	txq->index = index;
+	txq->depth = ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size);
+	txq->size = min(txq->depth, ipd->ud.tx_size);
+	txq->head = ipd->ud.origin[index];
+	txq->posted = txq->head;
+	txq->signalled = txq->head;
+	txq->tail = txq->head;
+	u64_stats_init(&txq->made.syncp);
+	u64_stats_init(&txq->done.syncp);
+
+	err = ipoib_txq_create_verbs(txq);
+	if (err) {
+		kfree(txq);
+		return ERR_PTR(err);
+	}
+
+	netif_napi_add_tx(ipd->netdev, &txq->napi, ipoib_tx_poll);
+	return txq;
+}
+
+/* The HCA may use the memory as long as it lives: better lost than shared. */
+static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
+{
+	netdev_err(txq->ipd->netdev,
+		   "the HCA does not let go of queue pair %u: %pe; its memory is kept, and this module\n",
+		   txq->qp->qp_num, ERR_PTR(err));
+	if (!txq->ipd->ud.kept)
+		__module_get(THIS_MODULE);
+	txq->ipd->ud.kept = true;
+}
+
+static void ipoib_txq_remember(struct ipoib_txq *txq)
+{
+	struct ipoib_txq_totals *gone = &txq->ipd->ud.gone;
+	struct ipoib_txq_totals last;
+
+	ipoib_txq_stats(txq, &last);
+	gone->packets += last.packets;
+	gone->bytes += last.bytes;
+	gone->stops += last.stops;
+	gone->wakes += last.wakes;
+	gone->csum += last.csum;
+	gone->lso += last.lso;
+	gone->lso_packets += last.lso_packets;
+}
+
+/* Its NAPI is off. After this the HCA owns nothing of the ring, or all of it. */
+static void ipoib_txq_destroy(struct ipoib_txq *txq)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	int err;
+
+	netif_napi_del(&txq->napi);
+	err = ib_destroy_qp(txq->qp);
+	if (err) {
+		ipoib_ud_keep(txq, err);
+		return;
+	}
+
+	ib_destroy_cq(txq->cq);
+	if (txq->slots)
+		ipoib_tx_free_posted(txq);
+	ipoib_txq_remember(txq);
+	ipd->ud.origin[txq->index] = txq->tail;
+	kvfree(txq->slots);
+	kfree_rcu(txq, rcu);
+}
+
+/* ---- receive side ---- */
+
+static int ipoib_rxq_create(struct ipoib_dev *ipd)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+	struct ib_cq_init_attr attr = {};
+
+	rxq->depth = ipoib_ring_depth(ipd->ibdev, ipoib_recv_queue_size);
+	rxq->size = min(rxq->depth, rxq->size);
+	rxq->buf_bytes = ipoib_rx_buf_bytes(ipd->max_ib_mtu);
+	rxq->layout = ipoib_rx_layout(rxq->buf_bytes,
+				      ipd->ibdev->attrs.max_recv_sge);
+	rxq->heads.bytes = IPOIB_RX_HEADROOM +
+			   max_t(u32, rxq->layout.head_bytes, IPOIB_RX_COPY);
+	rxq->heads.bytes = SKB_DATA_ALIGN(rxq->heads.bytes) +
+			   SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+	rxq->frags.bytes = rxq->layout.frag_bytes;
+
+	attr.cqe = rxq->depth + 1;
+	rxq->cq = ipoib_cq_create(ipd->ibdev, &attr, ipoib_rx_event,
+				  ipoib_rx_cq_event, rxq);
+	if (IS_ERR(rxq->cq))
+		return PTR_ERR(rxq->cq);
+
+	netif_napi_add(ipd->netdev, &rxq->napi, ipoib_rx_poll);
+	return 0;
+}
+
+/* A queue pair that is kept goes on using it. */
+static void ipoib_rxq_destroy(struct ipoib_dev *ipd)
+{
+	netif_napi_del(&ipd->ud.rxq.napi);
+	if (!ipd->ud.kept)
+		ib_destroy_cq(ipd->ud.rxq.cq);
+}
+
+/* ---- rings ---- */
+
+static struct ipoib_tx_slot *ipoib_txq_alloc_slots(const struct ipoib_txq *txq,
+						   u32 size)
+{
+	u32 lkey = txq->ipd->pd->local_dma_lkey;
+	struct ipoib_tx_slot *slots;
+	unsigned int i;
+	u32 n;
+
+	slots = kvcalloc(size, sizeof(*slots), GFP_KERNEL);
+	if (!slots)
+		return NULL;
+
+	for (n = 0; n < size; n++) {
+		slots[n].wr.wr.wr_id = ipoib_wr_id(IPOIB_WR_TX, txq->index, n);
+		slots[n].wr.wr.sg_list = slots[n].sge;
+		for (i = 0; i < ARRAY_SIZE(slots[n].sge); i++)
+			slots[n].sge[i].lkey = lkey;
+	}
+
+	return slots;
+}
+
+static int ipoib_txq_alloc_ring(struct ipoib_txq *txq)
+{
+	if (!txq->slots)
+		txq->slots = ipoib_txq_alloc_slots(txq, txq->size);
+
+	return txq->slots ? 0 : -ENOMEM;
+}
+
+static void ipoib_txq_free_ring(struct ipoib_txq *txq)
+{
+	kvfree(txq->slots);
+	txq->slots = NULL;
+}
+
+/* One for each kind of piece, as they are cut from pages in equal parts. */
+static int ipoib_rx_store_open(struct ipoib_rxq *rxq,
+			       struct ipoib_rx_store *store, u32 pieces)
+{
+	struct ib_device *ibdev = rxq->ipd->ibdev;
+	unsigned int order = get_order(store->bytes);
+	struct page_pool_params params = {
+		.order = order,
+		.nid = dev_to_node(ibdev->dev.parent),
+		.dma_dir = DMA_FROM_DEVICE,
+		.max_len = PAGE_SIZE << order,
+	};
+
+	params.pool_size = clamp(pieces * store->bytes >> (PAGE_SHIFT + order),
+				 64U, 4096U);
+	if (!ib_uses_virt_dma(ibdev)) {
+		params.flags |= PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV;
+		params.dev = ibdev->dma_device;
+	}
+
+	store->pool = page_pool_create(&params);
+	if (IS_ERR(store->pool)) {
+		int err = PTR_ERR(store->pool);
+
+		store->pool = NULL;
+		return err;
+	}
+
+	return 0;
+}
+
+static void ipoib_rx_store_close(struct ipoib_rx_store *store)
+{
+	if (store->pool)
+		page_pool_destroy(store->pool);
+	store->pool = NULL;
+}
+
+static void ipoib_rxq_free_ring(struct ipoib_rxq *rxq)
+{
+	if (rxq->slots)
+		ipoib_rx_free(rxq);
+	ipoib_rx_store_close(&rxq->frags);
+	ipoib_rx_store_close(&rxq->heads);
+	kvfree(rxq->slots);
+	rxq->slots = NULL;
+}
+
+static int ipoib_rxq_alloc_ring(struct ipoib_rxq *rxq)
+{
+	unsigned int i;
+	int err;
+
+	if (rxq->slots)
+		return 0;
+
+	rxq->slots = kvcalloc(rxq->depth, sizeof(*rxq->slots), GFP_KERNEL);
+	if (!rxq->slots)
+		return -ENOMEM;
+
+	err = ipoib_rx_store_open(rxq, &rxq->heads, rxq->size);
+	if (!err && rxq->layout.frags)
+		err = ipoib_rx_store_open(rxq, &rxq->frags,
+					  rxq->size * rxq->layout.frags);
+	if (err) {
+		ipoib_rxq_free_ring(rxq);
+		return err;
+	}
+
+	for (i = 0; i < ARRAY_SIZE(rxq->wrs); i++)
+		rxq->wrs[i].wr.sg_list = rxq->wrs[i].sge;
+	for (i = 0; i < ARRAY_SIZE(rxq->wrs) * ARRAY_SIZE(rxq->wrs[0].sge); i++)
+		rxq->wrs[i / ARRAY_SIZE(rxq->wrs[0].sge)]
+			.sge[i % ARRAY_SIZE(rxq->wrs[0].sge)].lkey =
+				rxq->ipd->pd->local_dma_lkey;
+	return 0;
+}
+
+static void ipoib_ud_free_rings(struct ipoib_ud *ud)
+{
+	unsigned int i;
+
+	for (i = 0; i < ud->num_txq; i++)
+		ipoib_txq_free_ring(ud->txq[i]);
+	ipoib_rxq_free_ring(&ud->rxq);
+}
+
+/* Those of before a RESET that was refused are there still. */
+static int ipoib_ud_alloc_rings(struct ipoib_ud *ud)
+{
+	unsigned int i;
+	int err;
+
+	err = ipoib_rxq_alloc_ring(&ud->rxq);
+	for (i = 0; !err && i < ud->num_txq; i++)
+		err = ipoib_txq_alloc_ring(ud->txq[i]);
+	if (err)
+		ipoib_ud_free_rings(ud);
+
+	return err;
+}
+
+/* ---- stopping ---- */
+
+static bool ipoib_txq_is_idle(const struct ipoib_txq *txq)
+{
+	/* the HCA tells of nothing beyond what is signalled */
+	return ipoib_snapshot_passed(READ_ONCE(txq->tail),
+				     READ_ONCE(txq->signalled));
+}
+
+static bool ipoib_rxq_is_idle(const struct ipoib_rxq *rxq)
+{
+	return READ_ONCE(rxq->head) == READ_ONCE(rxq->tail);
+}
+
+static bool ipoib_ud_is_idle(struct ipoib_dev *ipd)
+{
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		if (!ipoib_txq_is_idle(ipd->ud.txq[i]))
+			return false;
+
+	return ipoib_rxq_is_idle(&ipd->ud.rxq);
+}
+
+/* As the NAPIs would, but nothing goes up: the stack has the device down. */
+static void ipoib_ud_flush(struct ipoib_dev *ipd)
+{
+	unsigned int i;
+
+	local_bh_disable();
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		while (ipoib_tx_clean(ipd->ud.txq[i], 0))
+			;
+	while (ipoib_rx_clean(&ipd->ud.rxq, IPOIB_POLL_BATCH, false))
+		;
+	local_bh_enable();
+}
+
+/* Where it leaves off a second wait goes on: one stop takes its time once. */
+static u64 ipoib_ud_patience_us(const struct ipoib_dev *ipd)
+{
+	long left = READ_ONCE(ipd->ud.drain_until) - jiffies;
+
+	return left > 0 ? jiffies_to_usecs(left) : 1;
+}
+
+static bool ipoib_ud_drained(struct ipoib_dev *ipd)
+{
+	ipoib_ud_flush(ipd);
+	return ipoib_ud_is_idle(ipd);
+}
+
+static void ipoib_ud_free_posted(struct ipoib_dev *ipd)
+{
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		ipoib_tx_free_posted(ipd->ud.txq[i]);
+}
+
+static void ipoib_ud_set_state(struct ipoib_dev *ipd, enum ipoib_ud_state state)
+	__must_hold(&ipd->link.lock)
+{
+	lockdep_assert_held(&ipd->link.lock);
+
+	/* the NAPIs look at it without the lock */
+	WRITE_ONCE(ipd->ud.state, state);
+}
+
+static void ipoib_txq_set_error(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	int err;
+
+	err = ipoib_qp_set_error(txq->qp);
+	if (err)
+		ipoib_warn(txq->ipd, "queue %u: cannot stop: %pe\n", txq->index,
+			   ERR_PTR(err));
+}
+
+/* After the state: the drain must neither post receives nor wake queues. */
+static void ipoib_ud_set_error(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	unsigned int i;
+
+	if (ipd->ud.state != IPOIB_UD_OPEN)
+		return;
+
+	WRITE_ONCE(ipd->ud.drain_until,
+		   jiffies + msecs_to_jiffies(IPOIB_DRAIN_MS));
+	ipoib_ud_set_state(ipd, IPOIB_UD_STOPPING);
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		ipoib_txq_set_error(ipd->ud.txq[i]);
+}
+
+/* Returns 0 when every queue pair is in RESET, where the HCA owns no buffer. */
+static int ipoib_ud_reset(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	int err = 0;
+	unsigned int i;
+
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		err = ipoib_qp_reset(ipd->ud.txq[i]->qp) ?: err;
+	if (err)
+		set_bit(0, &ipd->ud.lost);
+
+	return err;
+}
+
+/* ---- starting ---- */
+
+static void ipoib_txq_begin(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	memset(&txq->heal, 0, sizeof(txq->heal));
+	clear_bit(txq->index, &txq->ipd->ud.ailing);
+	WRITE_ONCE(txq->purge, false);
+	WRITE_ONCE(txq->halted, false);
+}
+
+static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	int err;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	for (i = 0; i < ud->num_txq; i++) {
+		err = ipoib_qp_start(ud->txq[i]->qp, ipd->port, ud->pkey_index);
+		if (err)
+			goto err_reset;
+		ipoib_txq_begin(ud->txq[i]);
+	}
+
+	ud->rxq.flushed = false;
+	WRITE_ONCE(ud->rxq.purge, false);
+	ipoib_rx_refill(&ud->rxq);
+	err = -ENOMEM;
+	if (ud->rxq.head == ud->rxq.tail)
+		goto err_reset;
+
+	ipoib_ud_set_state(ipd, IPOIB_UD_OPEN);
+	return 0;
+
+err_reset:
+	cancel_delayed_work(&ud->rxq.refill_work);
+	ipoib_ud_reset(ipd);
+	return err;
+}
+
+static void ipoib_napi_kick(struct napi_struct *napi)
+{
+	local_bh_disable();
+	napi_schedule(napi);
+	local_bh_enable();
+}
+
+/* RTNL. The first poll arms the completion queue. */
+static void ipoib_txq_enable(struct ipoib_txq *txq)
+{
+	napi_enable(&txq->napi);
+	netif_queue_set_napi(txq->ipd->netdev, txq->index,
+			     NETDEV_QUEUE_TYPE_TX, &txq->napi);
+	ipoib_napi_kick(&txq->napi);
+}
+
+static void ipoib_txq_disable(struct ipoib_txq *txq)
+{
+	netif_queue_set_napi(txq->ipd->netdev, txq->index,
+			     NETDEV_QUEUE_TYPE_TX, NULL);
+	napi_disable(&txq->napi);
+}
+
+static void ipoib_ud_enable_napi(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	napi_enable(&ud->rxq.napi);
+	netif_queue_set_napi(ipd->netdev, 0, NETDEV_QUEUE_TYPE_RX,
+			     &ud->rxq.napi);
+	ipoib_napi_kick(&ud->rxq.napi);
+	for (i = 0; i < ud->num_txq; i++)
+		ipoib_txq_enable(ud->txq[i]);
+}
+
+static void ipoib_ud_disable_napi(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	for (i = 0; i < ud->num_txq; i++)
+		ipoib_txq_disable(ud->txq[i]);
+	netif_queue_set_napi(ipd->netdev, 0, NETDEV_QUEUE_TYPE_RX, NULL);
+	napi_disable(&ud->rxq.napi);
+}
+
+/* RTNL. Flows go by the queue of the processor that sends them. */
+static void ipoib_ud_spread(struct net_device *dev, unsigned int queues)
+{
+	cpumask_var_t mask;
+	unsigned int i;
+	int cpu;
+
+	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
+		return;
+
+	for (i = 0; i < queues; i++) {
+		cpumask_clear(mask);
+		for_each_possible_cpu(cpu)
+			if (cpu % queues == i)
+				cpumask_set_cpu(cpu, mask);
+		netif_set_xps_queue(dev, mask, i);
+	}
+	free_cpumask_var(mask);
+}
+
+/* ---- healing ---- */
+
+static void ipoib_heal_count(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
+{
+	trace_ipoib_heal(txq->ipd->netdev, txq->index, stage);
+	atomic64_inc(&txq->ipd->ud.heals[stage]);
+}
+
+static void ipoib_heal_set_step(struct ipoib_txq *txq,
+				enum ipoib_heal_step step, u32 patience_ms)
+	__must_hold(&txq->ipd->link.lock)
+{
+	lockdep_assert_held(&txq->ipd->link.lock);
+
+	txq->heal.step = step;
+	txq->heal.until = jiffies + msecs_to_jiffies(patience_ms);
+}
+
+/* Only new queue pairs and completion queues help: the link's business. */
+static void ipoib_heal_give_up(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
+	set_bit(0, &txq->ipd->ud.lost);
+	ipoib_link_post(txq->ipd, IPOIB_EV_BROKEN);
+}
+
+/* No sender is in the middle of posting when this returns, and none begins. */
+static void ipoib_txq_halt(struct ipoib_txq *txq)
+{
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_tx_lock_bh(queue);
+	WRITE_ONCE(txq->halted, true);
+	netif_tx_stop_queue(queue);
+	ipoib_tx_ring(txq);
+	__netif_tx_unlock_bh(queue);
+}
+
+static void ipoib_txq_resume(struct ipoib_txq *txq)
+{
+	WRITE_ONCE(txq->halted, false);
+	netif_tx_wake_queue(netdev_get_tx_queue(txq->ipd->netdev, txq->index));
+}
+
+static void ipoib_heal_watch(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
+	__must_hold(&txq->ipd->link.lock)
+{
+	ipoib_heal_count(txq, stage);
+	txq->heal.tail = READ_ONCE(txq->tail);
+	ipoib_heal_set_step(txq, IPOIB_QUEUE_WATCHED, IPOIB_HEAL_WATCH_MS);
+	/* a poll arms the completion queue when it ends */
+	ipoib_napi_kick(&txq->napi);
+	if (!txq->index)
+		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
+}
+
+static void ipoib_heal_drain(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	ipoib_txq_halt(txq);
+	ipoib_txq_set_error(txq);
+	ipoib_heal_set_step(txq, IPOIB_QUEUE_DRAINING, IPOIB_HEAL_DRAIN_MS);
+}
+
+static bool ipoib_heal_in_a_row(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	struct ipoib_heal *heal = &txq->heal;
+	unsigned long end = heal->since + msecs_to_jiffies(IPOIB_HEAL_ROW_MS);
+
+	if (!heal->row || time_after(jiffies, end)) {
+		heal->since = jiffies;
+		heal->row = 0;
+	}
+
+	return ++heal->row > IPOIB_HEAL_ROW;
+}
+
+/* Somebody says that the queue ails: see what the HCA thinks of it. */
+static void ipoib_heal_begin(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	int state;
+
+	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
+		ipoib_heal_give_up(txq);
+		return;
+	}
+
+	state = ipoib_qp_state(txq->qp);
+	if (state == IB_QPS_RTS)
+		ipoib_heal_watch(txq, IPOIB_HEAL_REARM);
+	else if (state == IB_QPS_SQE && !ipoib_qp_sqe_to_rts(txq->qp))
+		ipoib_heal_watch(txq, IPOIB_HEAL_SQE);
+	else
+		ipoib_heal_drain(txq);
+}
+
+static bool ipoib_heal_moves(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	if (!txq->index && READ_ONCE(txq->ipd->ud.rxq.flushed))
+		return false;
+
+	return READ_ONCE(txq->tail) != txq->heal.tail ||
+	       READ_ONCE(txq->tail) == READ_ONCE(txq->head);
+}
+
+static bool ipoib_heal_is_late(const struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	return time_after(jiffies, txq->heal.until);
+}
+
+static void ipoib_heal_watched(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	if (ipoib_heal_moves(txq)) {
+		ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
+		/* what this stopped may have missed its waking */
+		ipoib_txq_resume(txq);
+	} else if (ipoib_heal_is_late(txq)) {
+		ipoib_heal_drain(txq);
+	}
+}
+
+static void ipoib_heal_drained(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
+	bool idle = ipoib_txq_is_idle(txq) &&
+		    (txq->index || ipoib_rxq_is_idle(rxq));
+
+	if (!idle && !ipoib_heal_is_late(txq))
+		return;
+
+	ipoib_heal_count(txq, IPOIB_HEAL_RESET);
+	if (ipoib_qp_reset(txq->qp)) {
+		ipoib_heal_give_up(txq);
+		return;
+	}
+
+	ipoib_heal_set_step(txq, IPOIB_QUEUE_PURGING, IPOIB_HEAL_DRAIN_MS);
+	WRITE_ONCE(txq->purge, true);
+	ipoib_napi_kick(&txq->napi);
+	if (txq->index)
+		return;
+	WRITE_ONCE(rxq->purge, true);
+	ipoib_napi_kick(&rxq->napi);
+}
+
+static bool ipoib_heal_purged(struct ipoib_txq *txq)
+{
+	/* pairs with the releases in ipoib_tx_poll() and ipoib_rx_poll() */
+	return !smp_load_acquire(&txq->purge) &&
+	       (txq->index || !smp_load_acquire(&txq->ipd->ud.rxq.purge));
+}
+
+static void ipoib_heal_restart(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	int err;
+
+	if (!ipoib_heal_purged(txq)) {
+		if (ipoib_heal_is_late(txq))
+			ipoib_heal_give_up(txq);
+		return;
+	}
+
+	err = ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index);
+	if (!err && ipd->ud.qkey)
+		err = ipoib_qp_set_qkey(txq->qp, ipd->ud.qkey);
+	if (err) {
+		ipoib_heal_give_up(txq);
+		return;
+	}
+
+	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
+	if (!txq->index)
+		ipoib_napi_kick(&ipd->ud.rxq.napi);
+	ipoib_txq_resume(txq);
+}
+
+/* Returns whether to look again soon. */
+static bool ipoib_heal_queue(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	switch (txq->heal.step) {
+	case IPOIB_QUEUE_WELL:
+		if (!test_and_clear_bit(txq->index, &txq->ipd->ud.ailing))
+			return false;
+		ipoib_heal_begin(txq);
+		break;
+	case IPOIB_QUEUE_WATCHED:
+		ipoib_heal_watched(txq);
+		break;
+	case IPOIB_QUEUE_DRAINING:
+		ipoib_heal_drained(txq);
+		break;
+	case IPOIB_QUEUE_PURGING:
+		ipoib_heal_restart(txq);
+		break;
+	}
+
+	return txq->heal.step != IPOIB_QUEUE_WELL ||
+	       test_bit(txq->index, &txq->ipd->ud.ailing);
+}
+
+static void ipoib_heal_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     ud.heal_work.work);
+	bool again = false;
+	unsigned int i;
+
+	mutex_lock(&ipd->link.lock);
+	if (ipd->ud.state == IPOIB_UD_OPEN)
+		for (i = 0; i < ipd->ud.num_txq; i++)
+			again |= ipoib_heal_queue(ipd->ud.txq[i]);
+	mutex_unlock(&ipd->link.lock);
+
+	if (again)
+		queue_delayed_work(ipd->wq, &ipd->ud.heal_work,
+				   msecs_to_jiffies(IPOIB_HEAL_LOOK_MS));
+}
+
+/* ---- queues together ---- */
+
+static void ipoib_ud_set_address(struct ipoib_dev *ipd)
+{
+	struct ipoib_hwaddr ha;
+
+	memcpy(&ha, ipd->netdev->dev_addr, sizeof(ha));
+	ipoib_hwaddr_set_qpn(&ha, ipd->ud.qpns[0]);
+	dev_addr_mod(ipd->netdev, offsetof(struct ipoib_hwaddr, qpn), ha.qpn,
+		     sizeof(ha.qpn));
+}
+
+static void ipoib_ud_add_txq(struct ipoib_dev *ipd, struct ipoib_txq *txq)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+
+	mutex_lock(&ipd->link.lock);
+	ud->qpns[txq->index] = txq->qp->qp_num;
+	WRITE_ONCE(ud->txq[txq->index], txq);
+	ud->num_txq++;
+	mutex_unlock(&ipd->link.lock);
+}
+
+static struct ipoib_txq *ipoib_ud_del_txq(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	struct ipoib_txq *txq;
+
+	mutex_lock(&ipd->link.lock);
+	txq = ud->txq[--ud->num_txq];
+	WRITE_ONCE(ud->txq[ud->num_txq], NULL);
+	mutex_unlock(&ipd->link.lock);
+
+	return txq;
+}
+
+static void ipoib_ud_destroy_txqs(struct ipoib_dev *ipd)
+{
+	while (ipd->ud.num_txq)
+		ipoib_txq_destroy(ipoib_ud_del_txq(ipd));
+}
+
+static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq;
+	unsigned int wanted;
+
+	/* a lower driver that calls this from its own init may have more */
+	wanted = min_t(unsigned int, ipd->netdev->real_num_tx_queues,
+		       IPOIB_MAX_TXQ);
+	while (ipd->ud.num_txq < wanted) {
+		txq = ipoib_txq_create(ipd, ipd->ud.num_txq);
+		if (IS_ERR(txq)) {
+			ipoib_ud_destroy_txqs(ipd);
+			return PTR_ERR(txq);
+		}
+		ipoib_ud_add_txq(ipd, txq);
+	}
+
+	return 0;
+}
+
+/* RTNL; the transport is closed. */
+static int ipoib_ud_create(struct ipoib_dev *ipd)
+{
+	int err;
+
+	err = ipoib_rxq_create(ipd);
+	if (err)
+		return err;
+
+	err = ipoib_ud_create_txqs(ipd);
+	if (err) {
+		ipoib_rxq_destroy(ipd);
+		return err;
+	}
+
+	clear_bit(0, &ipd->ud.lost);
+	ipoib_ud_set_address(ipd);
+	if (ipd->ud.rxq.usecs || ipd->ud.rxq.frames)
+		ipoib_ud_set_moderation(ipd, ipd->ud.rxq.usecs,
+					ipd->ud.rxq.frames);
+	return 0;
+}
+
+/* Queue pairs first: they hold on to both kinds of completion queue. */
+static void ipoib_ud_destroy(struct ipoib_dev *ipd)
+{
+	if (!ipd->ud.num_txq)
+		return;
+
+	ipoib_ud_destroy_txqs(ipd);
+	ipoib_rxq_destroy(ipd);
+	if (!ipd->ud.kept)
+		ipoib_rxq_free_ring(&ipd->ud.rxq);
+}
+
+/**
+ * ipoib_ud_recreate() - make all queue pairs and completion queues anew
+ * @ipd: interface whose transport is closed, all groups left
+ *
+ * The link address changes.
+ *
+ * Context: RTNL.
+ *
+ * Return: 0 or an errno; without queues the next open tries again.
+ */
+int ipoib_ud_recreate(struct ipoib_dev *ipd)
+{
+	atomic64_inc(&ipd->ud.heals[IPOIB_HEAL_RECREATE]);
+	trace_ipoib_heal(ipd->netdev, 0, IPOIB_HEAL_RECREATE);
+	ipoib_ud_destroy(ipd);
+	if (ipd->ud.kept)
+		return -EIO;
+
+	return ipoib_ud_create(ipd);
+}
+
+/* ---- lower table ---- */
+
+/* A child's queues are made when it is first opened: idle ones cost nothing. */
+static int ipoib_ud_init(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	/* every packet may be cut up: where the queue pair cannot, we join it */
+	if (ipd->ibdev->attrs.max_send_sge > 1)
+		dev->features |= NETIF_F_SG;
+
+	return ipd->parent ? 0 : ipoib_ud_create(ipd);
+}
+
+static void ipoib_ud_uninit(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct sk_buff *skb;
+
+	cancel_work_sync(&ipd->ud.too_big_work);
+	while ((skb = skb_dequeue(&ipd->ud.too_big)))
+		ipoib_drop(ipd, skb, IPOIB_DROP_TX_TOO_BIG);
+	ipoib_ud_destroy(ipd);
+}
+
+static int ipoib_ud_make_ready(struct ipoib_dev *ipd)
+{
+	int err = 0;
+
+	if (!ipd->ud.num_txq)
+		err = ipoib_ud_create(ipd);
+	else if (test_bit(0, &ipd->ud.lost))
+		err = ipoib_ud_recreate(ipd);
+	if (err)
+		return err;
+
+	return ipoib_ud_alloc_rings(&ipd->ud);
+}
+
+static int ipoib_ud_open(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	err = ipoib_ud_make_ready(ipd);
+	if (err)
+		return err;
+
+	mutex_lock(&ipd->link.lock);
+	err = ipoib_ud_start_qps(ipd);
+	mutex_unlock(&ipd->link.lock);
+	if (err) {
+		/* a queue pair that is not in RESET keeps its buffers */
+		if (!test_bit(0, &ipd->ud.lost))
+			ipoib_ud_free_rings(&ipd->ud);
+		return err;
+	}
+
+	ipoib_ud_spread(dev, ipd->ud.num_txq);
+	/* outside link.lock: from 7.3 on this takes the netdev instance lock */
+	ipoib_ud_enable_napi(ipd);
+	return 0;
+}
+
+/*
+ * Ends with every queue pair in RESET. An HCA that does not give its buffers
+ * back in time loses them by that; one that refuses even the RESET keeps them
+ * until the queue pairs are destroyed.
+ */
+static int ipoib_ud_stop(struct net_device *dev)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	bool drained;
+	int err;
+
+	if (READ_ONCE(ud->state) == IPOIB_UD_CLOSED)
+		return 0;
+
+	ipoib_ud_disable_napi(ipd);
+	mutex_lock(&ipd->link.lock);
+	ipoib_ud_set_error(ipd);
+	read_poll_timeout(ipoib_ud_drained, drained, drained, USEC_PER_MSEC,
+			  ipoib_ud_patience_us(ipd), false, ipd);
+	if (!drained)
+		netdev_warn(dev, "HCA did not return its buffers in %u ms\n",
+			    IPOIB_DRAIN_MS);
+	err = ipoib_ud_reset(ipd);
+	/* completions of before the RESET must not meet the next open's */
+	ipoib_ud_flush(ipd);
+	if (!err)
+		ipoib_ud_free_posted(ipd);
+	ipoib_ud_set_state(ipd, IPOIB_UD_CLOSED);
+	mutex_unlock(&ipd->link.lock);
+
+	cancel_delayed_work_sync(&ud->heal_work);
+	cancel_delayed_work_sync(&ud->rxq.refill_work);
+	for (i = 0; i < ud->num_txq; i++)
+		netdev_tx_reset_queue(netdev_get_tx_queue(dev, i));
+	if (!err)
+		ipoib_ud_free_rings(ud);
+	return err;
+}
+
+/*
+ * The complete lower table: an accelerated HCA driver may save it and call the
+ * default functions from its own.
+ */
+const struct net_device_ops ipoib_ud_netdev_ops = {
+	.ndo_init = ipoib_ud_init,
+	.ndo_uninit = ipoib_ud_uninit,
+	.ndo_open = ipoib_ud_open,
+	.ndo_stop = ipoib_ud_stop,
+};
+
+static void ipoib_ud_set_id(struct net_device *dev, int pkey_index)
+{
+	ipoib_from_netdev(dev)->ud.pkey_index = pkey_index;
+}
+
+static int ipoib_ud_set_qkey(struct ipoib_dev *ipd, u32 qkey)
+	__must_hold(&ipd->link.lock)
+{
+	unsigned int i;
+	int err;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		err = ipoib_qp_set_qkey(ipd->ud.txq[i]->qp, qkey);
+		if (err)
+			return err;
+	}
+
+	WRITE_ONCE(ipd->ud.qkey, qkey);
+	return 0;
+}
+
+static int ipoib_ud_attach(struct net_device *dev, struct ib_device *ibdev,
+			   union ib_gid *mgid, u16 mlid, int set_qkey, u32 qkey)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int err;
+
+	if (!ipd->link.acted.pkey || !ipd->ud.num_txq)
+		return -ENXIO;
+
+	if (set_qkey) {
+		err = ipoib_ud_set_qkey(ipd, qkey);
+		if (err)
+			return err;
+	}
+
+	return ib_attach_mcast(ipd->ud.txq[0]->qp, mgid, mlid);
+}
+
+static int ipoib_ud_detach(struct net_device *dev, struct ib_device *ibdev,
+			   union ib_gid *mgid, u16 mlid)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return ib_detach_mcast(ipd->ud.txq[0]->qp, mgid, mlid);
+}
+
+/**
+ * ipoib_ud_quiesce() - have the HCA give back all work requests, and wait
+ * @ipd: interface; its transmit queues are stopped
+ *
+ * For a restart: what this takes does not have to be waited for under RTNL.
+ * The NAPIs run on and take what comes back.
+ *
+ * Context: process, neither RTNL nor link.lock held.
+ */
+void ipoib_ud_quiesce(struct ipoib_dev *ipd)
+{
+	unsigned long until;
+	bool idle = false;
+
+	mutex_lock(&ipd->link.lock);
+	ipoib_ud_set_error(ipd);
+	until = ipd->ud.drain_until;
+	mutex_unlock(&ipd->link.lock);
+
+	while (!idle && time_before(jiffies, until)) {
+		/* without RTNL the queues may come and go between two looks */
+		mutex_lock(&ipd->link.lock);
+		idle = ipd->ud.state != IPOIB_UD_STOPPING ||
+		       ipoib_ud_is_idle(ipd);
+		mutex_unlock(&ipd->link.lock);
+		if (!idle)
+			usleep_range(USEC_PER_MSEC, 2 * USEC_PER_MSEC);
+	}
+}
+
+/* ---- resizing ---- */
+
+static bool ipoib_ud_runs(struct ipoib_dev *ipd)
+{
+	return READ_ONCE(ipd->ud.state) == IPOIB_UD_OPEN;
+}
+
+/* RTNL. The queue is stopped; what is under way in it comes to its end. */
+static int ipoib_txq_settle(struct ipoib_txq *txq)
+{
+	bool idle;
+
+	return read_poll_timeout(READ_ONCE, idle, idle == txq->head,
+				 100, IPOIB_RESIZE_MS * USEC_PER_MSEC, false,
+				 txq->tail);
+}
+
+/* RTNL. No packet is lost: the ring is changed when it is empty. */
+static int ipoib_txq_resize(struct ipoib_txq *txq, u32 size)
+{
+	struct ipoib_tx_slot *slots, *old;
+	int err;
+
+	if (!txq->slots || size == txq->size) {
+		txq->size = size;
+		return 0;
+	}
+
+	slots = ipoib_txq_alloc_slots(txq, size);
+	if (!slots)
+		return -ENOMEM;
+
+	ipoib_txq_halt(txq);
+	err = ipoib_txq_settle(txq);
+	if (err) {
+		kvfree(slots);
+		ipoib_txq_resume(txq);
+		return -EBUSY;
+	}
+
+	ipoib_txq_disable(txq);
+	old = txq->slots;
+	txq->slots = slots;
+	txq->size = size;
+	ipoib_txq_enable(txq);
+	ipoib_txq_resume(txq);
+	kvfree(old);
+	return 0;
+}
+
+/**
+ * ipoib_ud_set_rings() - set how many packets the rings hold
+ * @ipd: interface
+ * @rx_size: receive buffers that are posted
+ * @tx_size: entries of each transmit ring, a power of two
+ *
+ * Neither the queue pairs nor the link address change, and nothing is lost.
+ *
+ * Context: RTNL.
+ *
+ * Return: 0; -ERANGE for more than the queue pairs were made for; -EBUSY when a
+ * ring does not run empty; -ENOMEM.
+ */
+int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	int err;
+
+	ASSERT_RTNL();
+
+	if (rx_size > ipoib_ring_depth(ipd->ibdev, ipoib_recv_queue_size) ||
+	    tx_size > ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size))
+		return -ERANGE;
+
+	for (i = 0; i < ud->num_txq; i++) {
+		err = ipoib_txq_resize(ud->txq[i], tx_size);
+		if (err)
+			return err;
+	}
+
+	ud->tx_size = tx_size;
+	WRITE_ONCE(ud->rxq.size, rx_size);
+	if (ipoib_ud_runs(ipd))
+		ipoib_napi_kick(&ud->rxq.napi);
+	return 0;
+}
+
+/* RTNL. A queue that is added runs at once when the others do. */
+static int ipoib_ud_grow(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq;
+	bool runs;
+	int err = 0;
+
+	txq = ipoib_txq_create(ipd, ipd->ud.num_txq);
+	if (IS_ERR(txq))
+		return PTR_ERR(txq);
+
+	mutex_lock(&ipd->link.lock);
+	runs = ipd->ud.state == IPOIB_UD_OPEN;
+	if (runs)
+		err = ipoib_txq_alloc_ring(txq) ?:
+		      ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index);
+	if (runs && !err && ipd->ud.qkey)
+		err = ipoib_qp_set_qkey(txq->qp, ipd->ud.qkey);
+	mutex_unlock(&ipd->link.lock);
+	if (err) {
+		ipoib_txq_destroy(txq);
+		return err;
+	}
+
+	ipoib_ud_add_txq(ipd, txq);
+	if (runs)
+		ipoib_txq_enable(txq);
+	return 0;
+}
+
+/* RTNL. The stack uses the last queue no more. */
+static void ipoib_ud_shrink(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq = ipd->ud.txq[ipd->ud.num_txq - 1];
+
+	if (!ipoib_ud_runs(ipd)) {
+		ipoib_txq_destroy(ipoib_ud_del_txq(ipd));
+		return;
+	}
+
+	ipoib_txq_halt(txq);
+	ipoib_txq_settle(txq);
+	ipoib_txq_disable(txq);
+	ipoib_ud_del_txq(ipd);
+	netdev_tx_reset_queue(netdev_get_tx_queue(ipd->netdev, txq->index));
+	ipoib_txq_destroy(txq);
+}
+
+/**
+ * ipoib_ud_set_queues() - set how many transmit queues there are
+ * @ipd: interface
+ * @count: from 1 to what the netdev was made for
+ *
+ * The first queue, whose number is in the link address, stays as it is.
+ *
+ * Context: RTNL.
+ *
+ * Return: 0 or an errno; then as many queues as before, or some of the new.
+ */
+int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
+{
+	struct net_device *dev = ipd->netdev;
+	int err = 0;
+
+	ASSERT_RTNL();
+
+	/* before a child's first open there are none to change */
+	if (!ipd->ud.num_txq)
+		return netif_set_real_num_tx_queues(dev, count);
+
+	while (!err && ipd->ud.num_txq < count)
+		err = ipoib_ud_grow(ipd);
+	if (!err)
+		err = netif_set_real_num_tx_queues(dev, count);
+	while (ipd->ud.num_txq > dev->real_num_tx_queues)
+		ipoib_ud_shrink(ipd);
+
+	ipoib_ud_spread(dev, ipd->ud.num_txq);
+	/* the receive side knows its own packets by these numbers */
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	return err;
+}
+
+/**
+ * ipoib_ud_set_moderation() - set when the HCA interrupts for what it received
+ * @ipd: interface
+ * @usecs: after the first packet, at the latest
+ * @frames: or when so many are there
+ *
+ * Context: RTNL.
+ *
+ * Return: 0, also where the HCA cannot; or its errno, and nothing changed.
+ */
+int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames)
+{
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+	int err = 0;
+
+	ASSERT_RTNL();
+
+	if (ipd->ud.num_txq)
+		err = rdma_set_cq_moderation(rxq->cq, frames, usecs);
+	if (err && err != -EOPNOTSUPP)
+		return err;
+
+	rxq->usecs = usecs;
+	rxq->frames = frames;
+	return 0;
+}
+
+/* ---- set-up ---- */
+
+/**
+ * ipoib_ud_default_queues() - how many transmit queues an HCA is worth
+ * @ibdev: HCA
+ *
+ * Return: at least 1: no more than cores, completion vectors, or what helps.
+ */
+unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev)
+{
+	unsigned int vectors = max(ibdev->num_comp_vectors, 1);
+
+	return min3(num_online_cpus(), vectors, (unsigned int)IPOIB_MAX_TXQ);
+}
+
+/**
+ * ipoib_ud_setup() - plug our transport in below a netdev
+ * @dev: netdev whose lower table is ipoib_ud_netdev_ops
+ * @ibdev: HCA
+ * @port: from 1
+ */
+void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port)
+{
+	struct rdma_netdev *rn = netdev_priv(dev);
+
+	rn->hca = ibdev;
+	rn->port_num = port;
+	rn->send = ipoib_ud_send;
+	rn->set_id = ipoib_ud_set_id;
+	rn->attach_mcast = ipoib_ud_attach;
+	rn->detach_mcast = ipoib_ud_detach;
+}
+
+/**
+ * ipoib_ud_init_early() - make what lives as long as the interface
+ * @ipd: interface
+ */
+void ipoib_ud_init_early(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+
+	ud->tx_size = ipoib_ring_fit(ipd->ibdev, ipoib_send_queue_size);
+	ud->rxq.ipd = ipd;
+	ud->rxq.size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
+	u64_stats_init(&ud->rxq.syncp);
+	INIT_DELAYED_WORK(&ud->rxq.refill_work, ipoib_rx_refill_work);
+	INIT_DELAYED_WORK(&ud->heal_work, ipoib_heal_work);
+	skb_queue_head_init(&ud->too_big);
+	INIT_WORK(&ud->too_big_work, ipoib_too_big_work);
+}
+
+/**
+ * ipoib_ud_know_self() - tell the receive side which packets are our own
+ * @ipd: interface
+ * @lid: LID of the port
+ */
+void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
+{
+	struct ipoib_rx_self *self = &ipd->ud.rxq.self;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	WRITE_ONCE(self->lid, lid);
+	self->gid = ipd->link.gid;
+	self->broadcast = ipd->link.broadcast;
+	self->qpns = ipd->ud.qpns;
+	self->num_qpns = ipd->ud.num_txq;
+}
+
+/* ---- statistics ---- */
+
+/**
+ * ipoib_ud_report() - what the transport looks like, for a report of trouble
+ * @ipd: interface
+ */
+void ipoib_ud_report(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq;
+	unsigned int i;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		txq = ipd->ud.txq[i];
+		if (!test_bit(i, &ipd->ud.ailing))
+			continue;
+		ipoib_warn(ipd, "queue %u: sent %u, completed %u of %u, QP %u in %s\n",
+			   i, READ_ONCE(txq->head), READ_ONCE(txq->tail),
+			   txq->size, txq->qp->qp_num,
+			   ipoib_qp_state_name(txq->qp));
+	}
+}
+
+/**
+ * ipoib_txq_stats() - read a transmit queue's counters
+ * @txq: queue
+ * @totals: where to
+ */
+void ipoib_txq_stats(const struct ipoib_txq *txq,
+		     struct ipoib_txq_totals *totals)
+{
+	unsigned int start;
+
+	do {
+		start = u64_stats_fetch_begin(&txq->done.syncp);
+		totals->packets = u64_stats_read(&txq->done.packets);
+		totals->bytes = u64_stats_read(&txq->done.bytes);
+		totals->wakes = u64_stats_read(&txq->done.wakes);
+	} while (u64_stats_fetch_retry(&txq->done.syncp, start));
+
+	do {
+		start = u64_stats_fetch_begin(&txq->made.syncp);
+		totals->stops = u64_stats_read(&txq->made.stops);
+		totals->csum = u64_stats_read(&txq->made.csum);
+		totals->lso = u64_stats_read(&txq->made.lso);
+		totals->lso_packets = u64_stats_read(&txq->made.lso_packets);
+	} while (u64_stats_fetch_retry(&txq->made.syncp, start));
+}
+
+static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
+			    struct rtnl_link_stats64 *stats)
+{
+	unsigned int start;
+
+	do {
+		start = u64_stats_fetch_begin(&rxq->syncp);
+		stats->rx_packets = u64_stats_read(&rxq->packets);
+		stats->rx_bytes = u64_stats_read(&rxq->bytes);
+		stats->multicast = u64_stats_read(&rxq->multicast);
+	} while (u64_stats_fetch_retry(&rxq->syncp, start));
+}
+
+/**
+ * ipoib_ud_stats() - read an interface's counters
+ * @ipd: interface
+ * @stats: all zero; gets what this driver counts
+ *
+ * Context: any; a queue that is just being removed may be missed by a moment.
+ */
+void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
+{
+	struct ipoib_txq_totals totals;
+	struct ipoib_txq *txq;
+	unsigned int i;
+
+	ipoib_rxq_stats(&ipd->ud.rxq, stats);
+	stats->tx_packets += ipd->ud.gone.packets;
+	stats->tx_bytes += ipd->ud.gone.bytes;
+	rcu_read_lock();
+	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
+		txq = READ_ONCE(ipd->ud.txq[i]);
+		if (!txq)
+			continue;
+		ipoib_txq_stats(txq, &totals);
+		stats->tx_packets += totals.packets;
+		stats->tx_bytes += totals.bytes;
+	}
+	rcu_read_unlock();
+	ipoib_drop_stats(ipd, stats);
+}
