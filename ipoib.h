@@ -19,6 +19,7 @@
  *   5  netdev tx queue lock  producer side of that queue's ring
  *   6  mcast.lock            groups, their states (in dev->addr_list_lock)
  *   7  resolve.lock          neighbours, paths, the dead address handles
+ *   8  hca->sa.lock          questions to the subnet administrator
  *   -  each NAPI alone       consumer side of its ring
  *
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
@@ -61,7 +62,7 @@
 /* queue pairs are made for rings so many times as deep as the parameters say */
 #define IPOIB_RING_GROWTH	4
 
-/* of a chain without end, each so many-th request is signalled; a power of two */
+/* of a long chain each so many-th request is signalled; a power of two */
 #define IPOIB_SIGNAL_EVERY	32
 
 /* bytes of a send that are asked to go with the request itself */
@@ -90,9 +91,25 @@
 /* headroom of the stack's first 20 bytes, and what sits on the wire after it */
 #define IPOIB_HARD_LEN		sizeof(struct ipoib_header)
 
-/* packets that wait for a neighbour's path, or for a group's membership */
-#define IPOIB_NEIGH_PARKED_MOST	3
+/* memory of packets that wait for a neighbour's path, and for all of them */
+#define IPOIB_NEIGH_PARKED_MOST	(64 * 1024)
+#define IPOIB_ALL_PARKED_MOST	(4 * 1024 * 1024)
+
+/* packets that wait for a group's membership */
 #define IPOIB_MCAST_PARKED_MOST	64
+
+/*
+ * GIDs nobody has answered for yet: above this the oldest are given up, and
+ * above twice as many no new ones are taken. And addresses in all.
+ */
+#define IPOIB_UNRESOLVED_MOST	1024
+#define IPOIB_NEIGHS_MOST	65536
+
+/* joins that wait for their answer at once */
+#define IPOIB_JOINS_MOST	32
+
+/* groups that are only sent to */
+#define IPOIB_SEND_ONLY_MOST	4096
 
 struct ipoib_dev;
 
@@ -142,6 +159,77 @@ enum ipoib_drop_reason {
 	IPOIB_DROP_RX_ERROR,
 	IPOIB_DROP_RX_NO_MEM,
 	IPOIB_DROP_REASONS,
+};
+
+/**
+ * enum ipoib_count - what else is counted of an interface
+ * @IPOIB_N_JOIN_REQUESTS: memberships asked for
+ * @IPOIB_N_JOIN_GRANTS: granted
+ * @IPOIB_N_JOIN_REFUSALS: refused, or not answered
+ * @IPOIB_N_JOIN_VOIDS: ended by a port or subnet manager event
+ * @IPOIB_N_PATH_QUERIES: paths the subnet administrator was asked for
+ * @IPOIB_N_PATH_ANSWERS: paths found
+ * @IPOIB_N_PATH_REFUSALS: not found, or not answered
+ * @IPOIB_N_PATH_SHARED: paths another interface of the port was asking for
+ * @IPOIB_N_NEIGH_ADDS: neighbours made
+ * @IPOIB_N_NEIGH_REMOVES: neighbours forgotten
+ * @IPOIB_N_ANNOUNCEMENTS: times peers were told of a new link address
+ * @IPOIB_COUNTS: how many there are
+ */
+enum ipoib_count {
+	IPOIB_N_JOIN_REQUESTS,
+	IPOIB_N_JOIN_GRANTS,
+	IPOIB_N_JOIN_REFUSALS,
+	IPOIB_N_JOIN_VOIDS,
+	IPOIB_N_PATH_QUERIES,
+	IPOIB_N_PATH_ANSWERS,
+	IPOIB_N_PATH_REFUSALS,
+	IPOIB_N_PATH_SHARED,
+	IPOIB_N_NEIGH_ADDS,
+	IPOIB_N_NEIGH_REMOVES,
+	IPOIB_N_ANNOUNCEMENTS,
+	IPOIB_COUNTS,
+};
+
+/**
+ * struct ipoib_sa_path - which path the subnet administrator is asked for
+ * @sgid: from
+ * @dgid: to
+ * @port: of the HCA
+ * @pkey: partition
+ * @traffic_class: of the GRH
+ *
+ * Compared byte by byte: to be cleared before it is filled.
+ */
+struct ipoib_sa_path {
+	union ib_gid sgid;
+	union ib_gid dgid;
+	u32 port;
+	__be16 pkey;
+	u8 traffic_class;
+};
+
+/**
+ * enum ipoib_sa_place - how an answer comes about
+ * @IPOIB_SA_ASKED: by a query of its own
+ * @IPOIB_SA_SHARED: by the query of another interface
+ * @IPOIB_SA_KNOWN: it was there
+ */
+enum ipoib_sa_place {
+	IPOIB_SA_ASKED,
+	IPOIB_SA_SHARED,
+	IPOIB_SA_KNOWN,
+};
+
+/**
+ * struct ipoib_sa_waiter - who waits for a path
+ * @entry: of a question, or empty; guarded by sa->lock
+ * @done: told of it, with an errno or a record, in process context
+ */
+struct ipoib_sa_waiter {
+	struct list_head entry;
+	void (*done)(struct ipoib_sa_waiter *waiter, int status,
+		     const struct sa_path_rec *rec);
 };
 
 /**
@@ -200,9 +288,7 @@ enum ipoib_path_state {
  * @retry_at: no query before this, in jiffies
  * @answer_status: of the last query
  * @answer: its record, valid when the status is 0
- * @query: outstanding query, or NULL; set under link.lock before the query goes
- *	out, cleared by its callback
- * @query_id: its id; guarded by link.lock
+ * @waiter: for the answer
  * @refs: table, query, each neighbour
  * @rcu: delays the freeing
  *
@@ -221,8 +307,7 @@ struct ipoib_path {
 	unsigned long retry_at;
 	int answer_status;
 	struct sa_path_rec answer;
-	struct ib_sa_query *query;
-	int query_id;
+	struct ipoib_sa_waiter waiter;
 	refcount_t refs;
 	struct rcu_head rcu;
 };
@@ -235,6 +320,7 @@ struct ipoib_path {
  * @used: last use in jiffies; written by any sender, read by the collector
  * @on_path: entry of the path's list, guarded by resolve.lock
  * @parked: packets that wait for the path, guarded by resolve.lock
+ * @parked_bytes: their memory; the same
  * @rcu: delays the freeing
  */
 struct ipoib_neigh {
@@ -244,7 +330,38 @@ struct ipoib_neigh {
 	unsigned long used;
 	struct list_head on_path;
 	struct sk_buff_head parked;
+	u32 parked_bytes;
 	struct rcu_head rcu;
+};
+
+/**
+ * struct ipoib_path_info - a path as it is shown
+ * @gid: where to
+ * @dlid: 0 when it is not known
+ * @sl: service level
+ * @mbps: static rate
+ */
+struct ipoib_path_info {
+	union ib_gid gid;
+	u32 dlid;
+	u32 sl;
+	u32 mbps;
+};
+
+/**
+ * struct ipoib_mcast_info - a group as it is shown
+ * @mgid: which
+ * @created: when, in jiffies
+ * @parked: packets that wait for it
+ * @complete: it can be sent to
+ * @send_only: nobody here receives it
+ */
+struct ipoib_mcast_info {
+	union ib_gid mgid;
+	unsigned long created;
+	unsigned int parked;
+	bool complete;
+	bool send_only;
 };
 
 /**
@@ -257,6 +374,8 @@ struct ipoib_neigh {
  * @waiting: paths in backoff with packets parked
  * @dead_ahs: retired address handles
  * @queries: queries whose callback has not run
+ * @unresolved: paths without an address handle
+ * @parked_bytes: memory of all packets that wait for a path
  * @accepting: whether packets may create entries; the link's word on it, kept
  *	here because senders ask for it under this lock
  * @idle: woken when @queries gets to 0
@@ -273,6 +392,8 @@ struct ipoib_resolve {
 	struct list_head waiting __guarded_by(&lock);
 	struct list_head dead_ahs __guarded_by(&lock);
 	unsigned int queries __guarded_by(&lock);
+	unsigned int unresolved __guarded_by(&lock);
+	size_t parked_bytes __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	wait_queue_head_t idle;
 	struct delayed_work work;
@@ -318,6 +439,7 @@ struct ipoib_membership {
  * @mgid: key
  * @ah: address handle, or NULL while it cannot be sent to
  * @used: last use by a sender, in jiffies
+ * @created: when it was made, in jiffies
  * @entry: entry of mcast.groups
  * @todo: entry of the work's own list
  * @parked: packets that wait for the membership, guarded by mcast.lock
@@ -326,6 +448,8 @@ struct ipoib_membership {
  * @sync: mcast.sync when it was last wanted
  * @renew: it is to be joined anew; guarded by mcast.lock
  * @unwanted: it is to be left; guarded by mcast.lock
+ * @in_full: sent to only, but the subnet administrator takes no such members;
+ *	only the holder of link.lock looks at it
  * @cur: membership in force; only the holder of link.lock looks at it
  * @next: membership asked for; the same
  * @attached_mlid: the queue pair receives this MLID, 0 is none; the same
@@ -340,6 +464,7 @@ struct ipoib_mcast {
 	union ib_gid mgid;
 	struct ipoib_ah __rcu *ah;
 	unsigned long used;
+	unsigned long created;
 	struct list_head entry;
 	struct list_head todo;
 	struct sk_buff_head parked;
@@ -348,6 +473,7 @@ struct ipoib_mcast {
 	u32 sync;
 	bool renew;
 	bool unwanted;
+	bool in_full;
 	struct ipoib_membership *cur;
 	struct ipoib_membership *next;
 	u16 attached_mlid;
@@ -368,6 +494,8 @@ struct ipoib_mcast {
  * @broadcast: the broadcast group, or NULL
  * @link_rec: its record while it works: what other groups are made from
  * @sync: counts looks at the stack's multicast list
+ * @num_asking: groups whose join waits for an answer
+ * @num_send_only: groups that are only sent to
  * @accepting: whether packets may create groups; as in struct ipoib_resolve
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
  * @work: moves groups through their states
@@ -380,6 +508,8 @@ struct ipoib_mcast_table {
 	struct ipoib_mcast *broadcast __guarded_by(&lock);
 	struct ib_sa_mcmember_rec link_rec __guarded_by(&lock);
 	u32 sync __guarded_by(&lock);
+	unsigned int num_asking __guarded_by(&lock);
+	unsigned int num_send_only __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	unsigned long sync_wanted;
 	struct delayed_work work;
@@ -497,7 +627,8 @@ enum ipoib_heal_step {
  * struct ipoib_heal - a queue's treatment; guarded by link.lock
  * @step: where it stands
  * @until: when patience ends, in jiffies
- * @tail: of the ring when the queue was watched
+ * @tail: of the ring when it was last looked at
+ * @waited: something was under way then
  * @since: when the first treatment of a row began, in jiffies
  * @row: treatments since then
  */
@@ -505,6 +636,7 @@ struct ipoib_heal {
 	enum ipoib_heal_step step;
 	unsigned long until;
 	u32 tail;
+	bool waited;
 	unsigned long since;
 	u32 row;
 };
@@ -531,6 +663,7 @@ struct ipoib_heal {
  *	link.lock, cleared by @napi
  * @napi: completion context
  * @done: counters of @napi
+ * @cpu: where the last completion was told of, or -1; written by the handler
  * @wcs: room for one poll, @napi's alone: too large for a stack
  * @rcu: delays the freeing, for readers of the counters
  */
@@ -556,6 +689,7 @@ struct ipoib_txq {
 	bool purge;
 	struct napi_struct napi;
 	struct ipoib_tx_done_stats done;
+	int cpu;
 	struct ib_wc wcs[IPOIB_POLL_BATCH];
 	struct rcu_head rcu;
 };
@@ -686,7 +820,9 @@ enum ipoib_ud_state {
  *	open. Written under RTNL and link.lock
  * @qpns: their queue pair numbers
  * @origin: where the counters of a queue go on when it is made anew
- * @gone: counters of queues that are no more; RTNL
+ * @left: counters of queues that are no more, or were made anew; RTNL
+ * @handled_on: where completions of a queue are handled, as last looked at; on
+ *	the interface's queue, or under RTNL while the transport is not open
  * @tx_size: entries of a transmit ring; RTNL
  * @qkey: of every datagram; written under link.lock, read by senders
  * @state: of the queue pairs; written under link.lock. Not the link's: that may
@@ -699,6 +835,7 @@ enum ipoib_ud_state {
  *	to RESET: only new ones help; any context
  * @kept: the HCA has not let go of a queue pair, whose memory is kept; RTNL
  * @heals: treatments, by enum ipoib_heal_stage
+ * @next_round: when all queues are looked at, in jiffies; guarded by link.lock
  * @heal_work: treats queues; on the interface's queue, cancelled by stop
  * @too_big: packets whose senders are to be told of the MTU
  * @too_big_work: tells them; on the interface's queue, cancelled by uninit
@@ -709,7 +846,8 @@ struct ipoib_ud {
 	unsigned int num_txq;
 	u32 qpns[IPOIB_MAX_TXQ];
 	u32 origin[IPOIB_MAX_TXQ];
-	struct ipoib_txq_totals gone;
+	struct ipoib_txq_totals left[IPOIB_MAX_TXQ];
+	int handled_on[IPOIB_MAX_TXQ];
 	u32 tx_size;
 	u32 qkey;
 	enum ipoib_ud_state state;
@@ -719,6 +857,7 @@ struct ipoib_ud {
 	unsigned long lost;
 	bool kept;
 	atomic64_t heals[IPOIB_HEAL_STAGES];
+	unsigned long next_round;
 	struct delayed_work heal_work;
 	struct sk_buff_head too_big;
 	struct work_struct too_big_work;
@@ -730,11 +869,13 @@ struct ipoib_ud {
  * @IPOIB_RTNL_RESTART: close and open the transport
  * @IPOIB_RTNL_READDRESS: take over the port's GID
  * @IPOIB_RTNL_CARRIER: set MTU and carrier
+ * @IPOIB_RTNL_ANNOUNCE: tell peers of the link address
  */
 enum ipoib_rtnl_job {
 	IPOIB_RTNL_RESTART,
 	IPOIB_RTNL_READDRESS,
 	IPOIB_RTNL_CARRIER,
+	IPOIB_RTNL_ANNOUNCE,
 };
 
 /**
@@ -744,9 +885,13 @@ enum ipoib_rtnl_job {
  * @acted: the levels last acted on
  * @pkey: own P_Key in full-member form, in the table or not; 0 before the first
  * @gid: own GID
+ * @alias: interface id that is not the port's, or 0
  * @broadcast: GID of the link's broadcast group
  * @posted: bits of enum ipoib_link_event that have no level, any context
  * @work: looks at the levels and runs transitions
+ * @polls: looks in a row for what the link waits for
+ * @poll_work: the next one, on the interface's queue; cancelled by stop
+ * @reason: why there is no carrier, as it was last traced
  * @jobs: bits of enum ipoib_rtnl_job
  * @rtnl_work: does them, on hca->rtnl_wq
  * @restart_failures: restarts that failed in a row
@@ -757,8 +902,12 @@ struct ipoib_link {
 	struct ipoib_link_view acted __guarded_by(&lock);
 	u16 pkey __guarded_by(&lock);
 	union ib_gid gid __guarded_by(&lock);
+	__be64 alias __guarded_by(&lock);
 	union ib_gid broadcast __guarded_by(&lock);
 	u32 restart_failures __guarded_by(&lock);
+	u32 polls __guarded_by(&lock);
+	enum ipoib_link_reason reason __guarded_by(&lock);
+	struct delayed_work poll_work;
 	unsigned long posted;
 	struct work_struct work;
 	unsigned long jobs;
@@ -769,22 +918,56 @@ struct ipoib_link {
  * struct ipoib_children - the interfaces on top of a parent
  * @lock: the list
  * @list: their @sibling
+ * @num: how many they are
  */
 struct ipoib_children {
 	struct mutex lock; /* order 3 */
 	struct list_head list __guarded_by(&lock);
+	unsigned int num __guarded_by(&lock);
+};
+
+/**
+ * struct ipoib_sa - what the interfaces of an HCA ask for
+ * @ibdev: the HCA
+ * @lock: the rest
+ * @questions: struct ipoib_sa_question
+ * @busy: those without an answer
+ * @tokens: queries that may be sent at once
+ * @refilled: when there was last one more, in jiffies
+ * @idle: woken when @busy gets to 0
+ */
+struct ipoib_sa {
+	struct ib_device *ibdev;
+	spinlock_t lock; /* order 8 */
+	struct list_head questions __guarded_by(&lock);
+	unsigned int busy __guarded_by(&lock);
+	unsigned int tokens __guarded_by(&lock);
+	unsigned long refilled __guarded_by(&lock);
+	wait_queue_head_t idle;
 };
 
 /**
  * struct ipoib_hca - what the interfaces of an HCA share
  * @ibdev: the HCA
  * @rtnl_wq: ordered queue for what needs RTNL
+ * @sa: paths its interfaces ask for
  * @parents: its parent interfaces; only add and remove change the list
  */
 struct ipoib_hca {
 	struct ib_device *ibdev;
 	struct workqueue_struct *rtnl_wq;
+	struct ipoib_sa sa;
 	struct list_head parents;
+};
+
+/**
+ * struct ipoib_fs - an interface's debugfs files
+ * @mcg: its groups
+ * @path: its paths
+ */
+struct ipoib_fs {
+	struct dentry *mcg;
+	struct dentry *path;
 };
 
 /**
@@ -801,6 +984,7 @@ struct ipoib_hca {
  * @max_ib_mtu: largest IB MTU the port may ever use
  * @ud: our transport
  * @drops: packets dropped, by enum ipoib_drop_reason
+ * @counts: what else happened, by enum ipoib_count
  * @resolve: neighbours, paths, address handles
  * @mcast: groups
  * @link: state machine
@@ -811,6 +995,14 @@ struct ipoib_hca {
  *	is up without it while its P_Key is missing
  * @admin_mtu: the MTU the user asked for; RTNL
  * @group_mtu: IP MTU of the broadcast group, 0 before the first join; RTNL
+ * @home_pkey: own P_Key in full-member form: a child's for life, the one that a
+ *	parent first had; 0 before that. Written under RTNL and link.lock
+ * @has_tables: the tables of @resolve and @mcast are there; RTNL
+ * @own_guid: the user has chosen its GUID; RTNL
+ * @announcements: times peers are still to be told of the address; RTNL
+ * @kept_down: a child that was taken down by itself; RTNL
+ * @following: a child is just going where its parent went; RTNL
+ * @fs: its debugfs files; RTNL
  * @umcast: leave groups alone that user space has joined; RTNL, read anywhere
  */
 struct ipoib_dev {
@@ -827,6 +1019,7 @@ struct ipoib_dev {
 
 	struct ipoib_ud ud;
 	atomic64_t drops[IPOIB_DROP_REASONS];
+	atomic64_t counts[IPOIB_COUNTS];
 	struct ipoib_resolve resolve;
 	struct ipoib_mcast_table mcast;
 
@@ -837,6 +1030,13 @@ struct ipoib_dev {
 	bool lower_open;
 	unsigned int admin_mtu;
 	unsigned int group_mtu;
+	u16 home_pkey;
+	bool has_tables;
+	bool own_guid;
+	u8 announcements;
+	bool kept_down;
+	bool following;
+	struct ipoib_fs fs;
 	bool umcast;
 };
 
@@ -880,6 +1080,16 @@ static inline void ipoib_link_post(struct ipoib_dev *ipd, unsigned int event)
 {
 	set_bit(event, &ipd->link.posted);
 	queue_work(ipd->wq, &ipd->link.work);
+}
+
+/**
+ * ipoib_count() - count an event
+ * @ipd: interface
+ * @what: which
+ */
+static inline void ipoib_count(struct ipoib_dev *ipd, enum ipoib_count what)
+{
+	atomic64_inc(&ipd->counts[what]);
 }
 
 /**
@@ -948,6 +1158,22 @@ do {									\
 #define ipoib_dbg_mcast(ipd, fmt, ...)	ipoib_dbg(ipd, fmt, ##__VA_ARGS__)
 #endif
 
+#if IS_ENABLED(CONFIG_INFINIBAND_IPOIB_DEBUG_DATA)
+extern int ipoib_data_debug_level;
+
+#define ipoib_dbg_data(ipd, fmt, ...)					\
+do {									\
+	if (READ_ONCE(ipoib_data_debug_level) > 0)			\
+		netdev_printk(KERN_DEBUG, (ipd)->netdev, fmt, ##__VA_ARGS__); \
+} while (0)
+#else
+#define ipoib_dbg_data(ipd, fmt, ...)					\
+do {									\
+	if (0)								\
+		netdev_printk(KERN_DEBUG, (ipd)->netdev, fmt, ##__VA_ARGS__); \
+} while (0)
+#endif
+
 #define ipoib_warn(ipd, fmt, ...)					\
 do {									\
 	if (net_ratelimit())						\
@@ -961,9 +1187,34 @@ extern int ipoib_recv_queue_size;
 extern int ipoib_send_queue_size;
 
 u16 ipoib_link_pkey(struct ipoib_dev *ipd);
+bool ipoib_link_is_dead(struct ipoib_dev *ipd);
+bool ipoib_netdev_is_ours(const struct net_device *dev);
+int ipoib_sysfs_lock(struct net_device *dev);
+void ipoib_setup(struct net_device *dev);
+struct net_device *ipoib_dev_alloc(struct ib_device *ibdev, u32 port,
+				   const char *name, unsigned char assigned);
+struct ipoib_dev *ipoib_dev_tie(struct net_device *dev, struct ipoib_hca *hca,
+				u32 port, struct ipoib_dev *parent);
+void ipoib_dev_free(struct net_device *dev);
 int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 		   struct netlink_ext_ack *extack);
 void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
+
+/* ---- ipoib_vlan.c -------------------------------------------------------- */
+
+extern struct device_attribute ipoib_attr_create_child;
+extern struct device_attribute ipoib_attr_delete_child;
+extern struct device_attribute ipoib_attr_parent;
+
+struct ipoib_dev **ipoib_children_get(struct ipoib_dev *parent,
+				      unsigned int *count);
+struct ipoib_dev *ipoib_child_prepare(struct ipoib_dev *parent,
+				      struct net_device *dev, u16 key);
+void ipoib_child_choose_guid(struct ipoib_dev *ipd, __be64 guid);
+int ipoib_child_register(struct ipoib_dev *ipd);
+void ipoib_child_unlist(struct ipoib_dev *ipd);
+void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list);
+void ipoib_children_follow(struct ipoib_dev *parent, bool up);
 
 /* ---- ipoib_neigh.c: drops, parking --------------------------------------- */
 
@@ -992,6 +1243,18 @@ void ipoib_resolve_accept(struct ipoib_dev *ipd);
 void ipoib_resolve_forget(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once);
+unsigned int ipoib_resolve_list_paths(struct ipoib_dev *ipd,
+				      struct ipoib_path_info *info,
+				      unsigned int most);
+
+/* ---- ipoib_sa.c ---------------------------------------------------------- */
+
+void ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
+void ipoib_sa_exit(struct ipoib_sa *sa);
+int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
+		 struct ipoib_sa_waiter *waiter);
+bool ipoib_sa_cancel(struct ipoib_sa *sa, struct ipoib_sa_waiter *waiter);
+void ipoib_sa_forget(struct ipoib_sa *sa);
 
 /* ---- ipoib_ib.c ---------------------------------------------------------- */
 
@@ -1025,6 +1288,7 @@ extern const struct net_device_ops ipoib_ud_netdev_ops;
 unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
 void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);
 void ipoib_ud_init_early(struct ipoib_dev *ipd);
+void ipoib_ud_offer_stats(struct net_device *dev);
 void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 	__must_hold(&ipd->link.lock);
 void ipoib_ud_quiesce(struct ipoib_dev *ipd);
@@ -1033,6 +1297,7 @@ void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
 void ipoib_txq_stats(const struct ipoib_txq *txq,
 		     struct ipoib_txq_totals *totals);
+u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size);
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
 int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);
@@ -1050,6 +1315,12 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd);
 void ipoib_mcast_sync_later(struct ipoib_dev *ipd);
 void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 				struct ipoib_bcast *bcast);
+unsigned int ipoib_mcast_list_groups(struct ipoib_dev *ipd,
+				     struct ipoib_mcast_info *info,
+				     unsigned int most);
+void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
+				   u32 *tries)
+	__must_hold(&ipd->link.lock);
 const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
 					       struct sk_buff *skb,
 					       const struct ipoib_hwaddr *ha);
@@ -1076,12 +1347,25 @@ int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
 int ipoib_port_view(struct ib_device *ibdev, u32 port,
 		    struct ipoib_link_view *view);
 int ipoib_port_gid(struct ib_device *ibdev, u32 port, union ib_gid *gid);
+int ipoib_port_gid_index(struct ib_device *ibdev, u32 port,
+			 const union ib_gid *gid);
 int ipoib_port_pkey(struct ib_device *ibdev, u32 port, u16 index, u16 *pkey);
+
+/* ---- ipoib_fs.c ---------------------------------------------------------- */
+
+void ipoib_fs_init(void);
+void ipoib_fs_exit(void);
+void ipoib_fs_add(struct ipoib_dev *ipd);
+void ipoib_fs_rename(struct ipoib_dev *ipd);
+void ipoib_fs_remove(struct ipoib_dev *ipd);
 
 /* ---- ipoib_ethtool.c, ipoib_netlink.c ------------------------------------ */
 
 extern const struct ethtool_ops ipoib_ethtool_ops;
 extern struct rtnl_link_ops ipoib_link_ops;
+extern unsigned int ipoib_link_rx_queues;
+
+void ipoib_link_make_room(struct ib_device *ibdev, u32 port);
 
 int ipoib_set_vf_link_state(struct net_device *dev, int vf, int state);
 int ipoib_set_vf_guid(struct net_device *dev, int vf, u64 guid, int type);

@@ -22,9 +22,6 @@
 #include "ipoib.h"
 #include "ipoib_trace.h"
 
-/* ib_sa splits this into ten tries */
-#define IPOIB_PATH_TIMEOUT_MS	1000
-
 /* wait between queries for a GID the subnet administrator knows no path to */
 #define IPOIB_PATH_FIRST_MS	250
 #define IPOIB_PATH_MOST_MS	4000
@@ -335,7 +332,10 @@ static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
 	spin_lock_bh(&ipd->resolve.lock);
 	list_splice_init(&ipd->resolve.dead_ahs, &dead);
 	spin_unlock_bh(&ipd->resolve.lock);
+	if (list_empty(&dead))
+		return;
 
+	synchronize_rcu();
 	list_for_each_entry_safe(ah, next, &dead, dead)
 		ipoib_ah_destroy(ah);
 }
@@ -367,6 +367,9 @@ static void __ipoib_path_set_state(struct ipoib_path *path,
 	WRITE_ONCE(path->state, state);
 }
 
+static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
+			    const struct sa_path_rec *rec);
+
 static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 					      const union ib_gid *gid)
 	__must_hold(&ipd->resolve.lock)
@@ -383,6 +386,8 @@ static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 	path->retry_at = jiffies;
 	INIT_LIST_HEAD(&path->todo);
 	INIT_LIST_HEAD(&path->neighs);
+	INIT_LIST_HEAD(&path->waiter.entry);
+	path->waiter.done = ipoib_path_done;
 	refcount_set(&path->refs, 1);
 
 	if (rhashtable_insert_fast(&ipd->resolve.paths, &path->node,
@@ -392,6 +397,7 @@ static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 	}
 
 	list_add_tail(&path->entry, &ipd->resolve.path_list);
+	ipd->resolve.unresolved++;
 	return path;
 }
 
@@ -459,6 +465,26 @@ static void ipoib_path_refresh(struct ipoib_path *path)
 		ipoib_path_kick(path->ipd);
 }
 
+static void __ipoib_neigh_take_parked(struct ipoib_dev *ipd,
+				      struct ipoib_neigh *neigh,
+				      struct sk_buff_head *parked)
+	__must_hold(&ipd->resolve.lock)
+{
+	ipd->resolve.parked_bytes -= neigh->parked_bytes;
+	neigh->parked_bytes = 0;
+	skb_queue_splice_tail_init(&neigh->parked, parked);
+}
+
+static bool __ipoib_neigh_has_room(const struct ipoib_dev *ipd,
+				   const struct ipoib_neigh *neigh, u32 bytes)
+	__must_hold(&ipd->resolve.lock)
+{
+	/* one packet waits in any case, whatever its size */
+	return !neigh->parked_bytes ||
+	       (neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST &&
+		ipd->resolve.parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST);
+}
+
 static void __ipoib_path_take_parked(struct ipoib_path *path,
 				     struct sk_buff_head *parked)
 	__must_hold(&path->ipd->resolve.lock)
@@ -468,34 +494,48 @@ static void __ipoib_path_take_parked(struct ipoib_path *path,
 	lockdep_assert_held(&path->ipd->resolve.lock);
 
 	list_for_each_entry(neigh, &path->neighs, on_path)
-		skb_queue_splice_tail_init(&neigh->parked, parked);
+		__ipoib_neigh_take_parked(path->ipd, neigh, parked);
 }
 
 static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
 					     struct ipoib_ah *ah)
 	__must_hold(&path->ipd->resolve.lock)
 {
-	return rcu_replace_pointer(path->ah, ah,
-				   lockdep_is_held(&path->ipd->resolve.lock));
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+	struct ipoib_ah *old;
+
+	old = rcu_replace_pointer(path->ah, ah,
+				  lockdep_is_held(&resolve->lock));
+	if (path->state != IPOIB_PATH_DEAD) {
+		resolve->unresolved -= !old;
+		resolve->unresolved += !ah;
+	}
+
+	return old;
 }
 
 /* ---- path queries ---- */
 
-/* Notes the end of a query. After the unlock the interface may be gone. */
-static void ipoib_path_note(struct ipoib_path *path, int status,
+/*
+ * Notes the end of a query, in process context. After the unlock the interface
+ * may be gone.
+ */
+static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
 			    const struct sa_path_rec *rec)
 {
+	struct ipoib_path *path = container_of(waiter, struct ipoib_path,
+					       waiter);
 	struct ipoib_dev *ipd = path->ipd;
 	struct ipoib_resolve *resolve = &ipd->resolve;
 
 	spin_lock_bh(&resolve->lock);
-	path->query = NULL;
 	if (path->state == IPOIB_PATH_QUERYING) {
 		path->answer_status = status;
 		if (!status)
 			path->answer = *rec;
 		__ipoib_path_set_state(path, IPOIB_PATH_ANSWERED);
-		list_move_tail(&path->todo, &resolve->todo);
+		/* before those that are still to be asked for */
+		list_move(&path->todo, &resolve->todo);
 		ipoib_path_kick(ipd);
 	}
 	if (!--resolve->queries)
@@ -505,77 +545,85 @@ static void ipoib_path_note(struct ipoib_path *path, int status,
 	ipoib_path_put(path);
 }
 
-/*
- * ib_sa calls this exactly once per query, in process context, cancelled or
- * not.
- */
-static void ipoib_path_done(int status, struct sa_path_rec *rec,
-			    unsigned int num_recs, void *context)
+/* Not a no: the subnet manager's address is only just being found out. */
+static void __ipoib_path_try_again(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
 {
-	ipoib_path_note(context, status, rec);
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	WRITE_ONCE(path->retry_at,
+		   jiffies + msecs_to_jiffies(IPOIB_PATH_AGAIN_MS));
+	if (rcu_access_pointer(path->ah)) {
+		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+		return;
+	}
+	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	list_move_tail(&path->todo, &resolve->waiting);
 }
 
-static void ipoib_path_fill_query(const struct ipoib_path *path,
-				  struct sa_path_rec *rec)
+/* The next of those that wait, as soon as the budget allows. */
+static void ipoib_path_ask_later(struct ipoib_path *path)
 	__must_hold(&path->ipd->link.lock)
 {
-	const struct ipoib_dev *ipd = path->ipd;
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
 
-	memset(rec, 0, sizeof(*rec));
-	rec->rec_type = rdma_cap_opa_ah(ipd->ibdev, ipd->port) ?
-			SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
-	rec->dgid = path->gid;
-	rec->sgid = ipd->link.gid;
-	rec->pkey = cpu_to_be16(ipd->link.pkey);
-	rec->numb_path = 1;
-	rec->traffic_class = ipd->link.acted.bcast.traffic_class;
+	spin_lock_bh(&resolve->lock);
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move(&path->todo, &resolve->todo);
+	resolve->queries--;
+	spin_unlock_bh(&resolve->lock);
+	ipoib_path_put(path);
 }
 
-static void ipoib_path_query(struct ipoib_path *path)
+/* False when the subnet administrator has been asked too much of late. */
+static bool ipoib_path_query(struct ipoib_path *path)
 	__must_hold(&path->ipd->link.lock)
 {
 	struct ipoib_dev *ipd = path->ipd;
-	struct sa_path_rec rec;
-	int id;
+	struct ipoib_sa_path what;
+	int place;
 
 	lockdep_assert_held(&ipd->link.lock);
 
-	ipoib_path_fill_query(path, &rec);
+	memset(&what, 0, sizeof(what));
+	what.port = ipd->port;
+	what.dgid = path->gid;
+	what.sgid = ipd->link.gid;
+	what.pkey = cpu_to_be16(ipd->link.pkey);
+	what.traffic_class = ipd->link.acted.bcast.traffic_class;
+
 	refcount_inc(&path->refs);
 	spin_lock_bh(&ipd->resolve.lock);
 	__ipoib_path_set_state(path, IPOIB_PATH_QUERYING);
 	ipd->resolve.queries++;
 	spin_unlock_bh(&ipd->resolve.lock);
 
-	id = ib_sa_path_rec_get(&ipoib_sa_client, ipd->ibdev, ipd->port, &rec,
-				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |
-				IB_SA_PATH_REC_NUMB_PATH |
-				IB_SA_PATH_REC_TRAFFIC_CLASS |
-				IB_SA_PATH_REC_PKEY,
-				IPOIB_PATH_TIMEOUT_MS, GFP_KERNEL,
-				ipoib_path_done, path, &path->query);
-	if (id < 0) {
-		/* no callback then: a refusal is an answer like any other */
-		ipoib_path_note(path, id, NULL);
-		return;
+	place = ipoib_sa_ask(&ipd->hca->sa, &what, &path->waiter);
+	if (place < 0) {
+		ipoib_path_ask_later(path);
+		return false;
 	}
 
-	path->query_id = id;
+	ipoib_count(ipd, place == IPOIB_SA_ASKED ? IPOIB_N_PATH_QUERIES :
+						   IPOIB_N_PATH_SHARED);
+	return true;
 }
 
-/*
- * ib_sa frees a query after its callback, and may give its id and address to
- * another's. While the lock keeps the callback waiting that cannot be; and
- * link.lock keeps the id and the query together.
- */
+/* The table's reference stays, so this one is never the last. */
 static void __ipoib_path_cancel(struct ipoib_path *path)
 	__must_hold(&path->ipd->resolve.lock)
 {
-	lockdep_assert_held(&path->ipd->link.lock);
-	lockdep_assert_held(&path->ipd->resolve.lock);
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
 
-	if (path->query)
-		ib_sa_cancel_query(path->query_id, path->query);
+	lockdep_assert_held(&path->ipd->link.lock);
+	lockdep_assert_held(&resolve->lock);
+
+	if (!ipoib_sa_cancel(&path->ipd->hca->sa, &path->waiter))
+		return;
+
+	refcount_dec(&path->refs);
+	if (!--resolve->queries)
+		wake_up(&resolve->idle);
 }
 
 static struct ipoib_ah *ipoib_path_make_ah(struct ipoib_path *path)
@@ -614,21 +662,6 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 
 	ipoib_ah_retire(ipd, old);
 	ipoib_parked_resend(ipd, &parked);
-}
-
-/* Not a no: the subnet manager's address is only just being found out. */
-static void __ipoib_path_try_again(struct ipoib_path *path)
-	__must_hold(&path->ipd->resolve.lock)
-{
-	struct ipoib_resolve *resolve = &path->ipd->resolve;
-
-	path->retry_at = jiffies + msecs_to_jiffies(IPOIB_PATH_AGAIN_MS);
-	if (rcu_access_pointer(path->ah)) {
-		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
-		return;
-	}
-	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
-	list_move_tail(&path->todo, &resolve->waiting);
 }
 
 /*
@@ -688,6 +721,8 @@ static void ipoib_path_answered(struct ipoib_path *path)
 
 	lockdep_assert_held(&path->ipd->link.lock);
 
+	ipoib_count(path->ipd, status ? IPOIB_N_PATH_REFUSALS :
+					IPOIB_N_PATH_ANSWERS);
 	if (!status) {
 		ah = ipoib_path_make_ah(path);
 		if (!IS_ERR(ah)) {
@@ -732,6 +767,8 @@ static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
 		goto err_put_path;
 
 	list_add_tail(&neigh->on_path, &neigh->path->neighs);
+	trace_ipoib_neigh(ipd->netdev, (const u8 *)ha, true);
+	ipoib_count(ipd, IPOIB_N_NEIGH_ADDS);
 	return neigh;
 
 err_put_path:
@@ -766,7 +803,9 @@ static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
 	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
 			       ipoib_neigh_params);
 	list_del_init(&neigh->on_path);
-	skb_queue_splice_tail_init(&neigh->parked, parked);
+	__ipoib_neigh_take_parked(ipd, neigh, parked);
+	trace_ipoib_neigh(ipd->netdev, (const u8 *)&neigh->ha, false);
+	ipoib_count(ipd, IPOIB_N_NEIGH_REMOVES);
 	ipoib_path_put(neigh->path);
 	kfree_rcu(neigh, rcu);
 }
@@ -787,6 +826,7 @@ static void __ipoib_path_unlink(struct ipoib_path *path,
 	list_del(&path->entry);
 	list_del_init(&path->todo);
 	__ipoib_path_cancel(path);
+	ipd->resolve.unresolved -= !rcu_access_pointer(path->ah);
 	__ipoib_path_set_state(path, IPOIB_PATH_DEAD);
 }
 
@@ -805,6 +845,15 @@ static void ipoib_path_release(struct ipoib_path *path)
 	spin_unlock_bh(&ipd->resolve.lock);
 	ipoib_ah_retire(ipd, ah);
 	ipoib_path_put(path);
+}
+
+/* A flood of addresses nobody has must not take all memory. */
+static bool __ipoib_resolve_is_full(struct ipoib_resolve *resolve)
+	__must_hold(&resolve->lock)
+{
+	return resolve->unresolved >= 2 * IPOIB_UNRESOLVED_MOST ||
+	       atomic_read(&resolve->neighs.nelems) >= IPOIB_NEIGHS_MOST ||
+	       resolve->parked_bytes >= IPOIB_ALL_PARKED_MOST;
 }
 
 /*
@@ -826,6 +875,9 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	reason = IPOIB_DROP_TX_LINK;
 	if (!resolve->accepting)
 		goto drop;
+	reason = IPOIB_DROP_TX_PARK_FULL;
+	if (__ipoib_resolve_is_full(resolve))
+		goto drop;
 	reason = IPOIB_DROP_TX_NO_MEM;
 	neigh = __ipoib_neigh_get(ipd, ha);
 	if (!neigh)
@@ -837,9 +889,11 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 		goto unlock;
 
 	reason = IPOIB_DROP_TX_PARK_FULL;
-	if (skb_queue_len(&neigh->parked) >= IPOIB_NEIGH_PARKED_MOST)
+	if (!__ipoib_neigh_has_room(ipd, neigh, skb->truesize))
 		goto drop;
 	__skb_queue_tail(&neigh->parked, skb);
+	neigh->parked_bytes += skb->truesize;
+	resolve->parked_bytes += skb->truesize;
 	/* a full list does not count as use, so a silent peer ages out */
 	neigh->used = jiffies;
 	__ipoib_path_want(neigh->path);
@@ -934,6 +988,47 @@ static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
 	return waiting;
 }
 
+/* The oldest of those nobody has answered for, when there are too many. */
+static struct ipoib_path *
+ipoib_resolve_unlink_excess(struct ipoib_dev *ipd, struct sk_buff_head *parked)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	struct ipoib_path *path, *next, *found = NULL;
+
+	spin_lock_bh(&resolve->lock);
+	if (resolve->unresolved > IPOIB_UNRESOLVED_MOST) {
+		list_for_each_entry_safe(path, next, &resolve->path_list,
+					 entry) {
+			if (!rcu_access_pointer(path->ah) &&
+			    path->state != IPOIB_PATH_QUERYING &&
+			    path->state != IPOIB_PATH_ANSWERED) {
+				found = path;
+				break;
+			}
+			/* the next search need not meet it again */
+			list_move_tail(&path->entry, &resolve->path_list);
+		}
+	}
+	if (found)
+		__ipoib_path_unlink(found, parked);
+	spin_unlock_bh(&resolve->lock);
+
+	return found;
+}
+
+static void ipoib_resolve_trim(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct sk_buff_head parked;
+	struct ipoib_path *path;
+
+	__skb_queue_head_init(&parked);
+	while ((path = ipoib_resolve_unlink_excess(ipd, &parked)))
+		ipoib_path_release(path);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_PARK_FULL);
+}
+
 /*
  * Only the holder of link.lock unlinks paths, so one taken from the list stays
  * while it is looked at.
@@ -951,11 +1046,17 @@ static void ipoib_resolve_work(struct work_struct *work)
 	mutex_lock(&ipd->link.lock);
 	waiting = ipoib_resolve_waiting(resolve, &delay);
 	while ((path = ipoib_resolve_next(resolve, &state))) {
-		if (state == IPOIB_PATH_WANTED)
-			ipoib_path_query(path);
-		else if (state == IPOIB_PATH_ANSWERED)
+		if (state == IPOIB_PATH_ANSWERED) {
 			ipoib_path_answered(path);
+		} else if (state == IPOIB_PATH_WANTED &&
+			   !ipoib_path_query(path)) {
+			/* those that are left are all to be asked for */
+			waiting = true;
+			delay = msecs_to_jiffies(IPOIB_PATH_AGAIN_MS);
+			break;
+		}
 	}
+	ipoib_resolve_trim(ipd);
 	mutex_unlock(&ipd->link.lock);
 
 	/* a kick in between has set a shorter delay, which then stands */
@@ -1120,6 +1221,50 @@ void ipoib_resolve_refresh(struct ipoib_dev *ipd, bool at_once)
 	ipoib_path_kick(ipd);
 }
 
+static void __ipoib_path_describe(struct ipoib_path *path,
+				  struct ipoib_path_info *info)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	memset(info, 0, sizeof(*info));
+	info->gid = path->gid;
+	if (!rcu_access_pointer(path->ah))
+		return;
+
+	info->dlid = be32_to_cpu(sa_path_get_dlid(&path->answer));
+	info->sl = path->answer.sl;
+	info->mbps = max(ib_rate_to_mbps(path->answer.rate), 0);
+}
+
+/**
+ * ipoib_resolve_list_paths() - describe all paths
+ * @ipd: interface
+ * @info: where to; or NULL, to ask how many there may be
+ * @most: room there
+ *
+ * Return: how many were described, or room for how many is needed.
+ */
+unsigned int ipoib_resolve_list_paths(struct ipoib_dev *ipd,
+				      struct ipoib_path_info *info,
+				      unsigned int most)
+{
+	struct ipoib_path *path;
+	unsigned int count = 0;
+
+	/* some may come until the caller is back with the memory */
+	if (!info)
+		return atomic_read(&ipd->resolve.paths.nelems) + 16;
+
+	spin_lock_bh(&ipd->resolve.lock);
+	list_for_each_entry(path, &ipd->resolve.path_list, entry) {
+		if (count == most)
+			break;
+		__ipoib_path_describe(path, &info[count++]);
+	}
+	spin_unlock_bh(&ipd->resolve.lock);
+
+	return count;
+}
+
 /**
  * ipoib_resolve_init() - make the tables
  * @ipd: interface
@@ -1171,7 +1316,6 @@ void ipoib_resolve_exit(struct ipoib_dev *ipd)
 	cancel_delayed_work_sync(&resolve->work);
 	cancel_delayed_work_sync(&resolve->gc_work);
 	cancel_delayed_work_sync(&resolve->reap_work);
-	synchronize_rcu();
 	ipoib_ah_reap_all(ipd);
 	rhashtable_destroy(&resolve->paths);
 	rhashtable_destroy(&resolve->neighs);

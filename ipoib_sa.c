@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Who asks the subnet administrator for a path, and how often?
+ *
+ * The interfaces of an HCA ask together: what one is asking for already, or has
+ * been told a moment ago, the others get without a query of their own. And they
+ * ask with measure, as thousands of hosts do so at once. A path is of one
+ * partition (its service level may be), so those share it that have the P_Key.
+ *
+ * Stages: budget, questions, answers, asking, set-up.
+ */
+#include <linux/jiffies.h>
+#include <linux/slab.h>
+
+#include <rdma/ib_sa.h>
+
+#include "ipoib.h"
+
+/* ib_sa splits this into ten tries */
+#define IPOIB_SA_TIMEOUT_MS	1000
+
+/* how long an answer is good for others */
+#define IPOIB_SA_FRESH_MS	2000
+
+/* queries of an HCA at once, and how soon there may be one more */
+#define IPOIB_SA_BURST		64
+#define IPOIB_SA_REFILL_MS	10
+
+/**
+ * struct ipoib_sa_question - what the subnet administrator is or was asked
+ * @entry: entry of sa->questions
+ * @what: the question
+ * @waiters: who waits for the answer
+ * @answered: there is one
+ * @at: since when, in jiffies
+ * @status: errno of the answer
+ * @rec: the path, when that is 0
+ * @sa: whose it is
+ * @query: ib_sa's handle, which it wants a place for
+ *
+ * Guarded by sa->lock.
+ */
+struct ipoib_sa_question {
+	struct list_head entry;
+	struct ipoib_sa_path what;
+	struct list_head waiters;
+	bool answered;
+	unsigned long at;
+	int status;
+	struct sa_path_rec rec;
+	struct ipoib_sa *sa;
+	struct ib_sa_query *query;
+};
+
+/* ---- budget ---- */
+
+static void __ipoib_sa_refill(struct ipoib_sa *sa)
+	__must_hold(&sa->lock)
+{
+	unsigned long step = max(msecs_to_jiffies(IPOIB_SA_REFILL_MS), 1UL);
+	unsigned long steps = (jiffies - sa->refilled) / step;
+
+	lockdep_assert_held(&sa->lock);
+
+	sa->refilled += steps * step;
+	sa->tokens = min_t(unsigned long, sa->tokens + steps, IPOIB_SA_BURST);
+}
+
+static bool __ipoib_sa_may_ask(struct ipoib_sa *sa)
+	__must_hold(&sa->lock)
+{
+	__ipoib_sa_refill(sa);
+	if (!sa->tokens)
+		return false;
+
+	sa->tokens--;
+	return true;
+}
+
+/* ---- questions ---- */
+
+static void __ipoib_sa_drop(struct ipoib_sa_question *question)
+	__must_hold(&question->sa->lock)
+{
+	lockdep_assert_held(&question->sa->lock);
+
+	list_del(&question->entry);
+	kfree(question);
+}
+
+static bool ipoib_sa_is_old(const struct ipoib_sa_question *question)
+{
+	return question->answered &&
+	       (question->status ||
+		time_after(jiffies, question->at +
+				    msecs_to_jiffies(IPOIB_SA_FRESH_MS)));
+}
+
+/* Drops what is old on the way. */
+static struct ipoib_sa_question *
+__ipoib_sa_find(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
+	__must_hold(&sa->lock)
+{
+	struct ipoib_sa_question *question, *next, *found = NULL;
+
+	lockdep_assert_held(&sa->lock);
+
+	list_for_each_entry_safe(question, next, &sa->questions, entry) {
+		if (ipoib_sa_is_old(question))
+			__ipoib_sa_drop(question);
+		else if (!memcmp(&question->what, what, sizeof(*what)))
+			found = question;
+	}
+
+	return found;
+}
+
+static struct ipoib_sa_question *
+__ipoib_sa_add(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
+	__must_hold(&sa->lock)
+{
+	struct ipoib_sa_question *question;
+
+	question = kzalloc_obj(*question, GFP_ATOMIC);
+	if (!question)
+		return NULL;
+
+	question->sa = sa;
+	question->what = *what;
+	INIT_LIST_HEAD(&question->waiters);
+	list_add_tail(&question->entry, &sa->questions);
+	return question;
+}
+
+/* ---- answers ---- */
+
+/*
+ * Takes the next who waits. When there is none the question is answered, in the
+ * same breath: whoever comes later finds the answer.
+ */
+static struct ipoib_sa_waiter *
+ipoib_sa_next_waiter(struct ipoib_sa_question *question, int status,
+		     const struct sa_path_rec *rec)
+{
+	struct ipoib_sa *sa = question->sa;
+	struct ipoib_sa_waiter *waiter;
+
+	spin_lock_bh(&sa->lock);
+	waiter = list_first_entry_or_null(&question->waiters,
+					  struct ipoib_sa_waiter, entry);
+	if (waiter) {
+		list_del_init(&waiter->entry);
+	} else {
+		question->answered = true;
+		question->at = jiffies;
+		question->status = status;
+		if (!status)
+			question->rec = *rec;
+		if (!--sa->busy)
+			wake_up(&sa->idle);
+	}
+	spin_unlock_bh(&sa->lock);
+
+	return waiter;
+}
+
+/* Whoever is on the list is told; who has cancelled is not on it. */
+static void ipoib_sa_answer(struct ipoib_sa_question *question, int status,
+			    const struct sa_path_rec *rec)
+{
+	struct ipoib_sa_waiter *waiter;
+
+	while ((waiter = ipoib_sa_next_waiter(question, status, rec)))
+		waiter->done(waiter, status, rec);
+}
+
+/* ib_sa calls this exactly once per query, in process context. */
+static void ipoib_sa_done(int status, struct sa_path_rec *rec,
+			  unsigned int num_recs, void *context)
+{
+	ipoib_sa_answer(context, status, rec);
+}
+
+/* ---- asking ---- */
+
+static void ipoib_sa_fill(const struct ipoib_sa *sa,
+			  const struct ipoib_sa_path *what,
+			  struct sa_path_rec *rec)
+{
+	memset(rec, 0, sizeof(*rec));
+	rec->rec_type = rdma_cap_opa_ah(sa->ibdev, what->port) ?
+			SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
+	rec->dgid = what->dgid;
+	rec->sgid = what->sgid;
+	rec->pkey = what->pkey;
+	rec->numb_path = 1;
+	rec->traffic_class = what->traffic_class;
+}
+
+static void ipoib_sa_query(struct ipoib_sa_question *question)
+{
+	struct ipoib_sa *sa = question->sa;
+	struct sa_path_rec rec;
+	int id;
+
+	ipoib_sa_fill(sa, &question->what, &rec);
+	id = ib_sa_path_rec_get(&ipoib_sa_client, sa->ibdev,
+				question->what.port, &rec,
+				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |
+				IB_SA_PATH_REC_NUMB_PATH |
+				IB_SA_PATH_REC_TRAFFIC_CLASS |
+				IB_SA_PATH_REC_PKEY, IPOIB_SA_TIMEOUT_MS,
+				GFP_KERNEL, ipoib_sa_done, question,
+				&question->query);
+	/* no callback then: a refusal is an answer like any other */
+	if (id < 0)
+		ipoib_sa_answer(question, id, NULL);
+}
+
+/* What is known, what is being asked, or a new question; in that order. */
+static struct ipoib_sa_question *
+__ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
+		 enum ipoib_sa_place *place)
+	__must_hold(&sa->lock)
+{
+	struct ipoib_sa_question *question;
+
+	question = __ipoib_sa_find(sa, what);
+	if (question) {
+		*place = question->answered ? IPOIB_SA_KNOWN : IPOIB_SA_SHARED;
+		return question;
+	}
+
+	if (!__ipoib_sa_may_ask(sa))
+		return ERR_PTR(-EBUSY);
+	question = __ipoib_sa_add(sa, what);
+	if (!question)
+		return ERR_PTR(-ENOMEM);
+
+	sa->busy++;
+	*place = IPOIB_SA_ASKED;
+	return question;
+}
+
+/**
+ * ipoib_sa_ask() - ask for a path
+ * @sa: of the HCA
+ * @what: which path; no padding may be left unset in it
+ * @waiter: told exactly once, maybe before this returns, unless it is cancelled
+ *
+ * Context: process; sleeps. No lock held that @waiter's function takes.
+ *
+ * Return: how the answer comes; or -EBUSY when too much has been asked of late,
+ * or -ENOMEM, and the waiter is not told.
+ */
+int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
+		 struct ipoib_sa_waiter *waiter)
+{
+	struct ipoib_sa_question *question;
+	enum ipoib_sa_place place;
+	struct sa_path_rec rec;
+
+	spin_lock_bh(&sa->lock);
+	question = __ipoib_sa_place(sa, what, &place);
+	if (!IS_ERR(question)) {
+		if (place == IPOIB_SA_KNOWN)
+			rec = question->rec;
+		else
+			list_add_tail(&waiter->entry, &question->waiters);
+	}
+	spin_unlock_bh(&sa->lock);
+	if (IS_ERR(question))
+		return PTR_ERR(question);
+
+	if (place == IPOIB_SA_KNOWN)
+		waiter->done(waiter, 0, &rec);
+	else if (place == IPOIB_SA_ASKED)
+		ipoib_sa_query(question);
+
+	return place;
+}
+
+/**
+ * ipoib_sa_cancel() - wait no more for an answer
+ * @sa: of the HCA
+ * @waiter: of a question, or of none
+ *
+ * Context: any that may take a _bh lock.
+ *
+ * Return: true when the waiter will not be told; false when it was, or is being
+ * told just now.
+ */
+bool ipoib_sa_cancel(struct ipoib_sa *sa, struct ipoib_sa_waiter *waiter)
+{
+	bool waited;
+
+	spin_lock_bh(&sa->lock);
+	waited = !list_empty(&waiter->entry);
+	list_del_init(&waiter->entry);
+	spin_unlock_bh(&sa->lock);
+
+	return waited;
+}
+
+/**
+ * ipoib_sa_forget() - believe no answer of before
+ * @sa: of the HCA
+ *
+ * Context: any that may take a _bh lock.
+ */
+void ipoib_sa_forget(struct ipoib_sa *sa)
+{
+	struct ipoib_sa_question *question, *next;
+
+	spin_lock_bh(&sa->lock);
+	list_for_each_entry_safe(question, next, &sa->questions, entry)
+		if (question->answered)
+			__ipoib_sa_drop(question);
+	spin_unlock_bh(&sa->lock);
+}
+
+/* ---- set-up ---- */
+
+/**
+ * ipoib_sa_init() - begin to ask for an HCA
+ * @sa: where to
+ * @ibdev: HCA
+ */
+void ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev)
+{
+	sa->ibdev = ibdev;
+	spin_lock_init(&sa->lock);
+	INIT_LIST_HEAD(&sa->questions);
+	init_waitqueue_head(&sa->idle);
+	sa->tokens = IPOIB_SA_BURST;
+	sa->refilled = jiffies;
+}
+
+static bool ipoib_sa_is_idle(struct ipoib_sa *sa)
+{
+	bool idle;
+
+	spin_lock_bh(&sa->lock);
+	idle = !sa->busy;
+	spin_unlock_bh(&sa->lock);
+
+	return idle;
+}
+
+/**
+ * ipoib_sa_exit() - undo ipoib_sa_init()
+ * @sa: nobody waits for an answer any more
+ *
+ * What is still out is answered, or times out, within a second.
+ */
+void ipoib_sa_exit(struct ipoib_sa *sa)
+{
+	wait_event(sa->idle, ipoib_sa_is_idle(sa));
+	ipoib_sa_forget(sa);
+}
