@@ -77,6 +77,7 @@ static struct ipoib_mcast *__ipoib_mcast_add(struct ipoib_dev *ipd,
 	group->kind = kind;
 	group->state = IPOIB_MCAST_IDLE;
 	group->used = jiffies;
+	group->created = jiffies;
 	group->sync = ipd->mcast.sync;
 	INIT_LIST_HEAD(&group->todo);
 	__skb_queue_head_init(&group->parked);
@@ -87,6 +88,8 @@ static struct ipoib_mcast *__ipoib_mcast_add(struct ipoib_dev *ipd,
 	}
 
 	list_add_tail(&group->entry, &ipd->mcast.groups);
+	if (kind == IPOIB_MCAST_SEND_ONLY)
+		ipd->mcast.num_send_only++;
 	return group;
 }
 
@@ -99,6 +102,8 @@ static void __ipoib_mcast_unlink(struct ipoib_dev *ipd,
 	rhashtable_remove_fast(&ipd->mcast.table, &group->node,
 			       ipoib_mcast_params);
 	list_del(&group->entry);
+	if (group->kind == IPOIB_MCAST_SEND_ONLY)
+		ipd->mcast.num_send_only--;
 	if (ipd->mcast.broadcast == group)
 		ipd->mcast.broadcast = NULL;
 }
@@ -118,6 +123,12 @@ static int ipoib_membership_news(int status, struct ib_sa_multicast *sa)
 {
 	struct ipoib_membership *member = sa->context;
 	struct ipoib_dev *ipd = member->ipd;
+
+	if (status == -ENETRESET)
+		ipoib_count(ipd, IPOIB_N_JOIN_VOIDS);
+	else
+		ipoib_count(ipd, status ? IPOIB_N_JOIN_REFUSALS :
+					  IPOIB_N_JOIN_GRANTS);
 
 	spin_lock_bh(&ipd->mcast.lock);
 	member->status = status;
@@ -186,8 +197,9 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 	rec->mgid = group->mgid;
 	rec->port_gid = ipd->link.gid;
 	rec->pkey = cpu_to_be16(ipd->link.pkey);
-	rec->join_state = group->kind == IPOIB_MCAST_SEND_ONLY ?
-			  BIT(SENDONLY_FULLMEMBER_JOIN) : BIT(FULLMEMBER_JOIN);
+	rec->join_state = BIT(FULLMEMBER_JOIN);
+	if (group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full)
+		rec->join_state = BIT(SENDONLY_FULLMEMBER_JOIN);
 }
 
 static struct ipoib_membership *
@@ -203,6 +215,7 @@ ipoib_membership_request(struct ipoib_dev *ipd, const struct ipoib_mcast *group)
 
 	member->ipd = ipd;
 	member->state = IPOIB_MEMBER_PENDING;
+	ipoib_count(ipd, IPOIB_N_JOIN_REQUESTS);
 	ipoib_join_fill(ipd, group, &rec);
 	member->sa = ib_sa_join_multicast(&ipoib_sa_client, ipd->ibdev,
 					  ipd->port, &rec,
@@ -221,31 +234,15 @@ ipoib_membership_request(struct ipoib_dev *ipd, const struct ipoib_mcast *group)
 
 /* ---- address handles ---- */
 
-static int ipoib_mcast_sgid_index(struct ipoib_dev *ipd)
-	__must_hold(&ipd->link.lock)
-{
-	union ib_gid gid;
-	u16 index;
-	u32 port;
-
-	/* index 0 is right unless the interface has an alias GUID */
-	if (!ipoib_port_gid(ipd->ibdev, ipd->port, &gid) &&
-	    !memcmp(&gid, &ipd->link.gid, sizeof(gid)))
-		return 0;
-	if (ib_find_gid(ipd->ibdev, &ipd->link.gid, &port, &index) ||
-	    port != ipd->port)
-		return -ENOENT;
-
-	return index;
-}
-
 static struct ipoib_ah *ipoib_mcast_make_ah(struct ipoib_dev *ipd,
 					    struct ib_sa_mcmember_rec *rec)
 	__must_hold(&ipd->link.lock)
 {
 	struct rdma_ah_attr attr = {};
-	int index = ipoib_mcast_sgid_index(ipd);
+	int index;
 
+	/* 0 unless the interface has an alias GUID */
+	index = ipoib_port_gid_index(ipd->ibdev, ipd->port, &ipd->link.gid);
 	if (index < 0)
 		return ERR_PTR(index);
 
@@ -372,7 +369,6 @@ static void ipoib_mcast_adopt(struct ipoib_mcast *group)
 	ipoib_membership_free(group->cur);
 	group->cur = group->next;
 	group->next = NULL;
-	group->failures = 0;
 }
 
 static void ipoib_mcast_do(struct ipoib_dev *ipd, struct ipoib_mcast *group,
@@ -418,6 +414,8 @@ static void ipoib_mcast_set_state(struct ipoib_dev *ipd,
 	trace_ipoib_mcast(ipd->netdev, group->mgid.raw, event, group->state,
 			  state);
 	spin_lock_bh(&ipd->mcast.lock);
+	ipd->mcast.num_asking -= ipoib_mcast_is_asking(group->state);
+	ipd->mcast.num_asking += ipoib_mcast_is_asking(state);
 	group->state = state;
 	spin_unlock_bh(&ipd->mcast.lock);
 }
@@ -448,10 +446,32 @@ static void ipoib_mcast_set_link_rec(struct ipoib_dev *ipd,
 	ipoib_mcast_sync_later(ipd);
 }
 
+/* A link of packets that the port can never receive is none. */
+static bool ipoib_mcast_is_too_wide(struct ipoib_dev *ipd,
+				    const struct ipoib_mcast *group)
+{
+	int mtu_bytes;
+
+	if (group->kind != IPOIB_MCAST_BROADCAST)
+		return false;
+
+	mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
+					 group->cur->rec.mtu);
+	if (mtu_bytes <= 0 || mtu_bytes <= ipd->max_ib_mtu)
+		return false;
+
+	ipoib_warn(ipd, "no carrier: the broadcast group has an MTU of %d, the port can %u\n",
+		   mtu_bytes, ipd->max_ib_mtu);
+	return true;
+}
+
 static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
 	struct ipoib_ah *ah;
+
+	if (ipoib_mcast_is_too_wide(ipd, group))
+		return -EMSGSIZE;
 
 	ah = ipoib_mcast_make_ah(ipd, &group->cur->rec);
 	if (IS_ERR(ah))
@@ -479,6 +499,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 		return;
 	}
 
+	group->failures = 0;
 	if (group->kind != IPOIB_MCAST_SEND_ONLY)
 		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACHED);
 	if (group->kind == IPOIB_MCAST_BROADCAST)
@@ -496,6 +517,18 @@ static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
 	       group->failures >= IPOIB_RENEW_FAILURES;
 }
 
+static bool ipoib_mcast_is_no(int status)
+{
+	return status != -ETIMEDOUT && status != -EAGAIN && status != -ENOMEM;
+}
+
+/* An older subnet administrator does not know members that only send. */
+static bool ipoib_mcast_falls_back(const struct ipoib_mcast *group)
+{
+	return group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full &&
+	       ipoib_mcast_is_no(group->status);
+}
+
 static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 				struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
@@ -505,6 +538,11 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 	group->status = group->next ? group->next->status : -ENOMEM;
 	ipoib_mcast_complain(ipd, group, group->status);
 	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
+	if (ipoib_mcast_falls_back(group)) {
+		group->in_full = true;
+		group->retry_at = jiffies;
+		return;
+	}
 	if (ipoib_mcast_is_over(group))
 		ipoib_mcast_step(ipd, group, IPOIB_MC_EXPIRED);
 
@@ -578,16 +616,10 @@ static bool __ipoib_mcast_wants_renewal(struct ipoib_mcast *group)
 	return renew;
 }
 
-static bool __ipoib_mcast_is_asking(const struct ipoib_mcast *group)
-{
-	return group->state == IPOIB_MCAST_JOINING ||
-	       group->state == IPOIB_MCAST_RENEWING;
-}
-
 static enum ipoib_mcast_event
 __ipoib_mcast_answer(const struct ipoib_mcast *group)
 {
-	if (!__ipoib_mcast_is_asking(group))
+	if (!ipoib_mcast_is_asking(group->state))
 		return IPOIB_MC_NONE;
 	if (!group->next || group->next->state == IPOIB_MEMBER_REFUSED)
 		return IPOIB_MC_REFUSAL;
@@ -609,6 +641,11 @@ static enum ipoib_mcast_event __ipoib_mcast_due(struct ipoib_dev *ipd,
 
 	if (group->unwanted)
 		return IPOIB_MC_STOP;
+	/* an answer lets the next one ask */
+	if (group->kind != IPOIB_MCAST_BROADCAST &&
+	    !ipoib_mcast_is_asking(group->state) &&
+	    ipd->mcast.num_asking >= IPOIB_JOINS_MOST)
+		return IPOIB_MC_NONE;
 	if (group->state == IPOIB_MCAST_IDLE)
 		return IPOIB_MC_START;
 	if (__ipoib_mcast_wants_renewal(group))
@@ -741,6 +778,7 @@ static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)
 
 	if (group->kind == IPOIB_MCAST_SEND_ONLY) {
 		group->kind = IPOIB_MCAST_FULL;
+		ipd->mcast.num_send_only--;
 		group->renew = true;
 	}
 	group->sync = ipd->mcast.sync;
@@ -860,7 +898,7 @@ static const struct ipoib_ah *ipoib_mcast_park_rcu(struct ipoib_dev *ipd,
 		goto drop;
 	reason = IPOIB_DROP_TX_NO_MEM;
 	group = __ipoib_mcast_find(ipd, mgid);
-	if (!group)
+	if (!group && mcast->num_send_only < IPOIB_SEND_ONLY_MOST)
 		group = __ipoib_mcast_add(ipd, mgid, IPOIB_MCAST_SEND_ONLY);
 	if (!group)
 		goto drop;
@@ -985,8 +1023,11 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 	struct ipoib_mcast *group;
 
 	spin_lock_bh(&ipd->mcast.lock);
-	list_for_each_entry(group, &ipd->mcast.groups, entry)
+	list_for_each_entry(group, &ipd->mcast.groups, entry) {
 		group->renew = group->state != IPOIB_MCAST_IDLE;
+		/* it may be another one that knows better */
+		group->in_full = false;
+	}
 	spin_unlock_bh(&ipd->mcast.lock);
 
 	ipoib_mcast_kick(ipd);
@@ -1021,6 +1062,65 @@ void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 		bcast->hop_limit = rec->hop_limit;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+/**
+ * ipoib_mcast_broadcast_trouble() - what keeps the broadcast group from working
+ * @ipd: interface
+ * @status: errno of the last attempt, or 0
+ * @tries: attempts that failed in a row
+ */
+void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
+				   u32 *tries)
+{
+	const struct ipoib_mcast *group;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	*status = 0;
+	*tries = 0;
+	spin_lock_bh(&ipd->mcast.lock);
+	group = ipd->mcast.broadcast;
+	if (group && group->failures) {
+		*status = group->status;
+		*tries = group->failures;
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
+/**
+ * ipoib_mcast_list_groups() - describe all groups
+ * @ipd: interface
+ * @info: where to; or NULL, to ask how many there may be
+ * @most: room there
+ *
+ * Return: how many were described, or room for how many is needed.
+ */
+unsigned int ipoib_mcast_list_groups(struct ipoib_dev *ipd,
+				     struct ipoib_mcast_info *info,
+				     unsigned int most)
+{
+	const struct ipoib_mcast *group;
+	unsigned int count = 0;
+
+	/* some may come until the caller is back with the memory */
+	if (!info)
+		return atomic_read(&ipd->mcast.table.nelems) + 16;
+
+	spin_lock_bh(&ipd->mcast.lock);
+	list_for_each_entry(group, &ipd->mcast.groups, entry) {
+		if (count == most)
+			break;
+		info[count].mgid = group->mgid;
+		info[count].created = group->created;
+		info[count].parked = skb_queue_len(&group->parked);
+		info[count].complete = ipoib_mcast_works(group->state);
+		info[count].send_only = group->kind == IPOIB_MCAST_SEND_ONLY;
+		count++;
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	return count;
 }
 
 /* ---- set-up ---- */
