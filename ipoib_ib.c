@@ -25,6 +25,7 @@
 #include <rdma/ib_verbs.h>
 
 #include "ipoib.h"
+#include "ipoib_trace.h"
 
 /* how long to wait for memory before a dry receive ring is filled again */
 #define IPOIB_REFILL_MS		100
@@ -225,6 +226,8 @@ static void ipoib_tx_publish(struct ipoib_txq *txq, struct ipoib_tx_slot *slot)
 	stopped = !netif_txq_maybe_stop(queue, ipoib_tx_unused(txq), 1,
 					txq->size / 2);
 	ipoib_tx_count(txq, slot, stopped);
+	if (unlikely(stopped))
+		trace_ipoib_queue(txq->ipd->netdev, txq->index, true);
 }
 
 static struct ipoib_tx_slot *ipoib_tx_slot(struct ipoib_txq *txq, u32 counter)
@@ -555,6 +558,8 @@ static void ipoib_tx_account(struct ipoib_txq *txq,
 					    ipoib_tx_unused(txq), txq->size / 2,
 					    ipoib_tx_must_rest(txq));
 
+	if (unlikely(woken))
+		trace_ipoib_queue(txq->ipd->netdev, txq->index, false);
 	u64_stats_update_begin(&done->syncp);
 	u64_stats_add(&done->packets, sent->wire_packets);
 	u64_stats_add(&done->bytes, sent->wire_bytes);
@@ -652,6 +657,9 @@ void ipoib_tx_event(struct ib_cq *cq, void *context)
 {
 	struct ipoib_txq *txq = context;
 
+	/* the only writer; senders are led to that processor */
+	if (READ_ONCE(txq->cpu) != raw_smp_processor_id())
+		WRITE_ONCE(txq->cpu, raw_smp_processor_id());
 	napi_schedule(&txq->napi);
 }
 
@@ -690,6 +698,8 @@ static void ipoib_xmit_one(struct ipoib_dev *ipd, struct sk_buff *skb)
 	}
 
 	ha = header->ha;
+	ipoib_dbg_data(ipd, "send %u bytes, type %#x, to %20phC\n", skb->len,
+		       be16_to_cpu(header->encap.proto), &ha);
 	rcu_read_lock();
 	ipoib_route_rcu(ipd, skb, &ha);
 	rcu_read_unlock();
@@ -1209,6 +1219,8 @@ static void ipoib_rx_packet(struct ipoib_rxq *rxq, struct ipoib_rx_slot *slot,
 		facts.grh = ipoib_grh_at(data);
 
 	verdict = ipoib_rx_judge(&facts, &rxq->self);
+	ipoib_dbg_data(rxq->ipd, "received %u bytes from LID %u, QP %#x: %u\n",
+		       wc->byte_len, wc->slid, wc->src_qp, verdict);
 	if (unlikely(ipoib_rx_is_bad(rxq, verdict)))
 		return;
 

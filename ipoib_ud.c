@@ -36,6 +36,10 @@
 /* between two looks at a queue under treatment */
 #define IPOIB_HEAL_LOOK_MS	5
 
+/* between two looks at all queues: nothing may take so long to complete */
+#define IPOIB_HEAL_ROUND_MS	5000
+#define IPOIB_HEAL_FIRST_MS	500
+
 /* so many treatments of one queue in so long, and it is made anew */
 #define IPOIB_HEAL_ROW		8
 #define IPOIB_HEAL_ROW_MS	10000
@@ -137,7 +141,7 @@ static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
 	struct ipoib_dev *ipd = txq->ipd;
 	struct ib_cq_init_attr attr = {
 		.cqe = txq->depth,
-		/* vector 0 is the receive side's: the first queue shares it last */
+		/* vector 0 is the receive side's */
 		.comp_vector = txq->index + 1,
 	};
 
@@ -155,6 +159,20 @@ static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
 	return 0;
 }
 
+/* A queue that is made anew goes on counting. */
+static void ipoib_txq_inherit(struct ipoib_txq *txq)
+{
+	struct ipoib_txq_totals *left = &txq->ipd->ud.left[txq->index];
+
+	u64_stats_set(&txq->done.packets, left->packets);
+	u64_stats_set(&txq->done.bytes, left->bytes);
+	u64_stats_set(&txq->done.wakes, left->wakes);
+	u64_stats_set(&txq->made.stops, left->stops);
+	u64_stats_set(&txq->made.csum, left->csum);
+	u64_stats_set(&txq->made.lso, left->lso);
+	u64_stats_set(&txq->made.lso_packets, left->lso_packets);
+}
+
 /* Counters go on where the queue's forerunner left off: see ipoib_ah_snap(). */
 static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
 					  unsigned int index)
@@ -168,6 +186,7 @@ static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
 
 	txq->ipd = ipd;
 	txq->index = index;
+	txq->cpu = -1;
 	txq->depth = ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size);
 	txq->size = min(txq->depth, ipd->ud.tx_size);
 	txq->head = ipd->ud.origin[index];
@@ -176,6 +195,7 @@ static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
 	txq->tail = txq->head;
 	u64_stats_init(&txq->made.syncp);
 	u64_stats_init(&txq->done.syncp);
+	ipoib_txq_inherit(txq);
 
 	err = ipoib_txq_create_verbs(txq);
 	if (err) {
@@ -198,22 +218,7 @@ static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 	txq->ipd->ud.kept = true;
 }
 
-static void ipoib_txq_remember(struct ipoib_txq *txq)
-{
-	struct ipoib_txq_totals *gone = &txq->ipd->ud.gone;
-	struct ipoib_txq_totals last;
-
-	ipoib_txq_stats(txq, &last);
-	gone->packets += last.packets;
-	gone->bytes += last.bytes;
-	gone->stops += last.stops;
-	gone->wakes += last.wakes;
-	gone->csum += last.csum;
-	gone->lso += last.lso;
-	gone->lso_packets += last.lso_packets;
-}
-
-/* Its NAPI is off. After this the HCA owns nothing of the ring, or all of it. */
+/* Its NAPI is off. Then the HCA owns nothing of the ring, or keeps it all. */
 static void ipoib_txq_destroy(struct ipoib_txq *txq)
 {
 	struct ipoib_dev *ipd = txq->ipd;
@@ -229,7 +234,7 @@ static void ipoib_txq_destroy(struct ipoib_txq *txq)
 	ib_destroy_cq(txq->cq);
 	if (txq->slots)
 		ipoib_tx_free_posted(txq);
-	ipoib_txq_remember(txq);
+	ipoib_txq_stats(txq, &ipd->ud.left[txq->index]);
 	ipd->ud.origin[txq->index] = txq->tail;
 	kvfree(txq->slots);
 	kfree_rcu(txq, rcu);
@@ -558,6 +563,9 @@ static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
 		goto err_reset;
 
 	ipoib_ud_set_state(ipd, IPOIB_UD_OPEN);
+	ud->next_round = jiffies + msecs_to_jiffies(IPOIB_HEAL_FIRST_MS);
+	queue_delayed_work(ipd->wq, &ud->heal_work,
+			   msecs_to_jiffies(IPOIB_HEAL_FIRST_MS));
 	return 0;
 
 err_reset:
@@ -613,24 +621,56 @@ static void ipoib_ud_disable_napi(struct ipoib_dev *ipd)
 	napi_disable(&ud->rxq.napi);
 }
 
-/* RTNL. Flows go by the queue of the processor that sends them. */
-static void ipoib_ud_spread(struct net_device *dev, unsigned int queues)
+/* Which processors send by a queue: where its completions are handled. */
+static void ipoib_ud_spread_mask(const struct ipoib_ud *ud, unsigned int index,
+				 struct cpumask *mask)
+{
+	unsigned int i;
+	int cpu;
+
+	cpumask_clear(mask);
+	for_each_possible_cpu(cpu) {
+		for (i = 0; i < ud->num_txq && ud->handled_on[i] != cpu; i++)
+			;
+		if (ud->handled_on[index] == cpu ||
+		    (i == ud->num_txq && cpu % ud->num_txq == index))
+			cpumask_set_cpu(cpu, mask);
+	}
+}
+
+/*
+ * Flows go by a queue whose completions are handled where they are sent, which
+ * no attribute of an HCA tells; it shows when they are.
+ */
+static void ipoib_ud_spread(struct ipoib_dev *ipd)
 {
 	cpumask_var_t mask;
 	unsigned int i;
-	int cpu;
 
 	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
 		return;
 
-	for (i = 0; i < queues; i++) {
-		cpumask_clear(mask);
-		for_each_possible_cpu(cpu)
-			if (cpu % queues == i)
-				cpumask_set_cpu(cpu, mask);
-		netif_set_xps_queue(dev, mask, i);
+	for (i = 0; i < ipd->ud.num_txq; i++) {
+		ipoib_ud_spread_mask(&ipd->ud, i, mask);
+		netif_set_xps_queue(ipd->netdev, mask, i);
 	}
 	free_cpumask_var(mask);
+}
+
+/* Notes where completions are handled; true when that has changed. */
+static bool ipoib_ud_observe(struct ipoib_ud *ud)
+{
+	bool changed = false;
+	unsigned int i;
+	int cpu;
+
+	for (i = 0; i < ud->num_txq; i++) {
+		cpu = READ_ONCE(ud->txq[i]->cpu);
+		changed |= cpu != ud->handled_on[i];
+		ud->handled_on[i] = cpu;
+	}
+
+	return changed;
 }
 
 /* ---- healing ---- */
@@ -788,9 +828,11 @@ static void ipoib_heal_drained(struct ipoib_txq *txq)
 
 static bool ipoib_heal_purged(struct ipoib_txq *txq)
 {
-	/* pairs with the releases in ipoib_tx_poll() and ipoib_rx_poll() */
-	return !smp_load_acquire(&txq->purge) &&
-	       (txq->index || !smp_load_acquire(&txq->ipd->ud.rxq.purge));
+	/* pairs with the release in ipoib_tx_poll() */
+	if (smp_load_acquire(&txq->purge))
+		return false;
+	/* pairs with the release in ipoib_rx_poll() */
+	return txq->index || !smp_load_acquire(&txq->ipd->ud.rxq.purge);
 }
 
 static void ipoib_heal_restart(struct ipoib_txq *txq)
@@ -844,22 +886,67 @@ static bool ipoib_heal_queue(struct ipoib_txq *txq)
 	       test_bit(txq->index, &txq->ipd->ud.ailing);
 }
 
+/*
+ * The stack's watchdog sees stopped queues only; one that is not full may be
+ * as stuck, and holds on to its packets.
+ */
+static void ipoib_heal_suspect(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	struct ipoib_heal *heal = &txq->heal;
+	u32 tail = READ_ONCE(txq->tail);
+	bool waits = !ipoib_txq_is_idle(txq);
+
+	if (heal->step != IPOIB_QUEUE_WELL)
+		return;
+	if (waits && heal->waited && heal->tail == tail) {
+		netdev_warn(txq->ipd->netdev,
+			    "transmit queue %u timed out: nothing completed for %u ms\n",
+			    txq->index, IPOIB_HEAL_ROUND_MS);
+		ipoib_ud_ails(txq->ipd, txq->index);
+	}
+	heal->waited = waits;
+	heal->tail = tail;
+}
+
+static bool ipoib_heal_all(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	bool round = time_after_eq(jiffies, ud->next_round);
+	bool again = false;
+	unsigned int i;
+
+	if (round) {
+		ud->next_round = jiffies +
+				 msecs_to_jiffies(IPOIB_HEAL_ROUND_MS);
+		if (ipoib_ud_observe(ud))
+			ipoib_ud_spread(ipd);
+	}
+	for (i = 0; i < ud->num_txq; i++) {
+		again |= ipoib_heal_queue(ud->txq[i]);
+		if (round)
+			ipoib_heal_suspect(ud->txq[i]);
+	}
+
+	return again;
+}
+
 static void ipoib_heal_work(struct work_struct *work)
 {
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
 					     ud.heal_work.work);
-	bool again = false;
-	unsigned int i;
+	unsigned long delay = 0;
 
 	mutex_lock(&ipd->link.lock);
 	if (ipd->ud.state == IPOIB_UD_OPEN)
-		for (i = 0; i < ipd->ud.num_txq; i++)
-			again |= ipoib_heal_queue(ipd->ud.txq[i]);
+		delay = msecs_to_jiffies(ipoib_heal_all(ipd) ?
+					 IPOIB_HEAL_LOOK_MS :
+					 IPOIB_HEAL_ROUND_MS);
 	mutex_unlock(&ipd->link.lock);
 
-	if (again)
-		queue_delayed_work(ipd->wq, &ipd->ud.heal_work,
-				   msecs_to_jiffies(IPOIB_HEAL_LOOK_MS));
+	if (delay)
+		queue_delayed_work(ipd->wq, &ipd->ud.heal_work, delay);
 }
 
 /* ---- queues together ---- */
@@ -987,7 +1074,7 @@ static int ipoib_ud_init(struct net_device *dev)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 
-	/* every packet may be cut up: where the queue pair cannot, we join it */
+	/* where a packet has more pieces than that, they are joined */
 	if (ipd->ibdev->attrs.max_send_sge > 1)
 		dev->features |= NETIF_F_SG;
 
@@ -1038,7 +1125,8 @@ static int ipoib_ud_open(struct net_device *dev)
 		return err;
 	}
 
-	ipoib_ud_spread(dev, ipd->ud.num_txq);
+	ipoib_ud_observe(&ipd->ud);
+	ipoib_ud_spread(ipd);
 	/* outside link.lock: from 7.3 on this takes the netdev instance lock */
 	ipoib_ud_enable_napi(ipd);
 	return 0;
@@ -1185,10 +1273,10 @@ static bool ipoib_ud_runs(struct ipoib_dev *ipd)
 /* RTNL. The queue is stopped; what is under way in it comes to its end. */
 static int ipoib_txq_settle(struct ipoib_txq *txq)
 {
-	bool idle;
+	u32 tail;
 
-	return read_poll_timeout(READ_ONCE, idle, idle == txq->head,
-				 100, IPOIB_RESIZE_MS * USEC_PER_MSEC, false,
+	return read_poll_timeout(READ_ONCE, tail, tail == txq->head, 100,
+				 IPOIB_RESIZE_MS * USEC_PER_MSEC, false,
 				 txq->tail);
 }
 
@@ -1226,6 +1314,18 @@ static int ipoib_txq_resize(struct ipoib_txq *txq, u32 size)
 }
 
 /**
+ * ipoib_ud_ring_most() - how many entries a ring may grow to
+ * @ipd: interface
+ * @size: the module parameter's
+ *
+ * Return: what queue pairs are made for.
+ */
+u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size)
+{
+	return ipoib_ring_depth(ipd->ibdev, size);
+}
+
+/**
  * ipoib_ud_set_rings() - set how many packets the rings hold
  * @ipd: interface
  * @rx_size: receive buffers that are posted
@@ -1246,8 +1346,8 @@ int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 
 	ASSERT_RTNL();
 
-	if (rx_size > ipoib_ring_depth(ipd->ibdev, ipoib_recv_queue_size) ||
-	    tx_size > ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size))
+	if (rx_size > ipoib_ud_ring_most(ipd, ipoib_recv_queue_size) ||
+	    tx_size > ipoib_ud_ring_most(ipd, ipoib_send_queue_size))
 		return -ERANGE;
 
 	for (i = 0; i < ud->num_txq; i++) {
@@ -1340,7 +1440,8 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 	while (ipd->ud.num_txq > dev->real_num_tx_queues)
 		ipoib_ud_shrink(ipd);
 
-	ipoib_ud_spread(dev, ipd->ud.num_txq);
+	ipoib_ud_observe(&ipd->ud);
+	ipoib_ud_spread(ipd);
 	/* the receive side knows its own packets by these numbers */
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 	return err;
@@ -1519,17 +1620,108 @@ void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
 	unsigned int i;
 
 	ipoib_rxq_stats(&ipd->ud.rxq, stats);
-	stats->tx_packets += ipd->ud.gone.packets;
-	stats->tx_bytes += ipd->ud.gone.bytes;
 	rcu_read_lock();
 	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
+		totals = ipd->ud.left[i];
 		txq = READ_ONCE(ipd->ud.txq[i]);
-		if (!txq)
-			continue;
-		ipoib_txq_stats(txq, &totals);
+		if (txq)
+			ipoib_txq_stats(txq, &totals);
 		stats->tx_packets += totals.packets;
 		stats->tx_bytes += totals.bytes;
 	}
 	rcu_read_unlock();
 	ipoib_drop_stats(ipd, stats);
+}
+
+#ifndef IPOIB_LACKS_STAT_OPS
+static void ipoib_get_queue_stats_rx(struct net_device *dev, int index,
+				     struct netdev_queue_stats_rx *stats)
+{
+	struct ipoib_rxq *rxq = &ipoib_from_netdev(dev)->ud.rxq;
+	unsigned int start;
+
+	do {
+		start = u64_stats_fetch_begin(&rxq->syncp);
+		stats->packets = u64_stats_read(&rxq->packets);
+		stats->bytes = u64_stats_read(&rxq->bytes);
+		stats->csum_unnecessary = u64_stats_read(&rxq->csum);
+	} while (u64_stats_fetch_retry(&rxq->syncp, start));
+	stats->alloc_fail = READ_ONCE(rxq->short_of);
+}
+
+static void ipoib_put_queue_stats_tx(const struct ipoib_txq_totals *totals,
+				     struct netdev_queue_stats_tx *stats)
+{
+	stats->packets = totals->packets;
+	stats->bytes = totals->bytes;
+	stats->needs_csum = totals->csum;
+	stats->hw_gso_packets = totals->lso;
+	stats->hw_gso_wire_packets = totals->lso_packets;
+	stats->stop = totals->stops;
+	stats->wake = totals->wakes;
+}
+
+static void ipoib_get_queue_stats_tx(struct net_device *dev, int index,
+				     struct netdev_queue_stats_tx *stats)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_txq_totals totals = {};
+	struct ipoib_txq *txq;
+
+	rcu_read_lock();
+	txq = READ_ONCE(ipd->ud.txq[index]);
+	if (txq)
+		ipoib_txq_stats(txq, &totals);
+	rcu_read_unlock();
+	ipoib_put_queue_stats_tx(&totals, stats);
+}
+
+static void ipoib_totals_add(struct ipoib_txq_totals *sum,
+			     const struct ipoib_txq_totals *one)
+{
+	sum->packets += one->packets;
+	sum->bytes += one->bytes;
+	sum->stops += one->stops;
+	sum->wakes += one->wakes;
+	sum->csum += one->csum;
+	sum->lso += one->lso;
+	sum->lso_packets += one->lso_packets;
+}
+
+/* What queues counted that are no more. */
+static void ipoib_get_base_stats(struct net_device *dev,
+				 struct netdev_queue_stats_rx *rx,
+				 struct netdev_queue_stats_tx *tx)
+{
+	const struct ipoib_ud *ud = &ipoib_from_netdev(dev)->ud;
+	struct ipoib_txq_totals totals = {};
+	unsigned int i;
+
+	rx->packets = 0;
+	rx->bytes = 0;
+	rx->alloc_fail = 0;
+	rx->csum_unnecessary = 0;
+	for (i = 0; i < IPOIB_MAX_TXQ; i++)
+		if (!READ_ONCE(ud->txq[i]))
+			ipoib_totals_add(&totals, &ud->left[i]);
+	ipoib_put_queue_stats_tx(&totals, tx);
+}
+
+static const struct netdev_stat_ops ipoib_stat_ops = {
+	.get_queue_stats_rx = ipoib_get_queue_stats_rx,
+	.get_queue_stats_tx = ipoib_get_queue_stats_tx,
+	.get_base_stats = ipoib_get_base_stats,
+};
+#endif
+
+/**
+ * ipoib_ud_offer_stats() - show each queue's counters over netdev-genl
+ * @dev: interface of our own transport
+ */
+void ipoib_ud_offer_stats(struct net_device *dev)
+{
+#ifndef IPOIB_LACKS_STAT_OPS
+	if (ipoib_rn(ipoib_from_netdev(dev))->send == ipoib_ud_send)
+		dev->stat_ops = &ipoib_stat_ops;
+#endif
 }

@@ -284,7 +284,8 @@ int ipoib_port_view(struct ib_device *ibdev, u32 port,
 		return err;
 
 	view->lid = attr.lid;
-	view->port_active = attr.state == IB_PORT_ACTIVE;
+	/* a port that is ACTIVE without a LID carries nothing yet */
+	view->port_active = attr.state == IB_PORT_ACTIVE && attr.lid;
 	return 0;
 }
 
@@ -305,6 +306,29 @@ int ipoib_port_gid(struct ib_device *ibdev, u32 port, union ib_gid *gid)
 		return err;
 
 	return gid->global.interface_id ? 0 : -ENOENT;
+}
+
+/**
+ * ipoib_port_gid_index() - where a GID is in the port's table
+ * @ibdev: HCA
+ * @port: from 1
+ * @gid: which
+ *
+ * Return: its index, or -ENOENT.
+ */
+int ipoib_port_gid_index(struct ib_device *ibdev, u32 port,
+			 const union ib_gid *gid)
+{
+	const struct ib_gid_attr *attr;
+	int index;
+
+	attr = rdma_find_gid_by_port(ibdev, gid, IB_GID_TYPE_IB, port, NULL);
+	if (IS_ERR(attr))
+		return PTR_ERR(attr);
+
+	index = attr->index;
+	rdma_put_gid_attr(attr);
+	return index;
 }
 
 /**
