@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * What does rtnetlink see of an interface, and what may it change?
+ * What does rtnetlink see of an interface, and what may it change, make and
+ * delete?
  *
- * The kind "ipoib" on the interfaces of ports. They come and go with the HCA:
- * without a setup function and a dellink the core refuses to make or delete
- * one.
+ * The kind "ipoib": the interfaces of ports, which come and go with the HCA,
+ * and children on them, which may be made and deleted here.
  *
  * And the virtual functions of an interface's HCA, which are asked about and
  * set by the interface, but are the HCA's own matter.
  *
- * Stages: change, show, virtual functions.
+ * Stages: change, make, delete, show, table, virtual functions.
  */
 #include <linux/if_link.h>
 #include <linux/netlink.h>
@@ -42,7 +42,8 @@ static int ipoib_changelink(struct net_device *dev, struct nlattr *tb[],
 
 	/* what `ip link` repeats from its own listing is no change */
 	if (data[IFLA_IPOIB_PKEY] &&
-	    nla_get_u16(data[IFLA_IPOIB_PKEY]) != ipoib_link_pkey(ipd)) {
+	    !ipoib_pkey_same(nla_get_u16(data[IFLA_IPOIB_PKEY]),
+			     ipoib_link_pkey(ipd))) {
 		NL_SET_ERR_MSG_ATTR(extack, data[IFLA_IPOIB_PKEY],
 				    "The P_Key of an interface does not change");
 		return -EOPNOTSUPP;
@@ -59,6 +60,231 @@ static int ipoib_changelink(struct net_device *dev, struct nlattr *tb[],
 		ipoib_umcast_set(ipd, nla_get_u16(data[IFLA_IPOIB_UMCAST]));
 
 	return 0;
+}
+
+/* ---- make ---- */
+
+/* The interface a child is to hang on, from IFLA_LINK. */
+static struct ipoib_dev *ipoib_newlink_parent(struct net *net,
+					      struct nlattr *tb[],
+					      struct netlink_ext_ack *extack)
+{
+	struct net_device *dev;
+	struct ipoib_dev *ipd;
+
+	if (!tb[IFLA_LINK]) {
+		NL_SET_ERR_MSG_MOD(extack, "A child needs a parent: link NAME");
+		return ERR_PTR(-EINVAL);
+	}
+
+	dev = __dev_get_by_index(net, nla_get_u32(tb[IFLA_LINK]));
+	/* a bond, a team or a tun may have the hardware type, too */
+	if (!dev || !ipoib_netdev_is_ours(dev)) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_LINK],
+				    "The parent is no interface of this driver");
+		return ERR_PTR(-ENODEV);
+	}
+
+	ipd = ipoib_from_netdev(dev);
+	if (ipd->parent) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_LINK],
+				    "The parent is a child itself");
+		return ERR_PTR(-EINVAL);
+	}
+	if (dev->reg_state != NETREG_REGISTERED || ipoib_link_is_dead(ipd)) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_LINK],
+				    "The parent is being removed");
+		return ERR_PTR(-ENODEV);
+	}
+
+	return ipd;
+}
+
+static int ipoib_newlink_pkey(struct ipoib_dev *parent, struct nlattr *data[],
+			      u16 *pkey, struct netlink_ext_ack *extack)
+{
+	*pkey = ipoib_link_pkey(parent);
+	if (data && data[IFLA_IPOIB_PKEY])
+		*pkey = nla_get_u16(data[IFLA_IPOIB_PKEY]);
+	if (ipoib_pkey_valid(*pkey))
+		return 0;
+
+	NL_SET_ERR_MSG_MOD(extack, "P_Key 0x0000 and 0x8000 name no partition");
+	return -EINVAL;
+}
+
+/* The core has put it into the netdev before; with us its length counts. */
+static int ipoib_newlink_address(struct ipoib_dev *parent, struct nlattr *tb[],
+				 __be64 *guid, struct netlink_ext_ack *extack)
+{
+	struct ipoib_hwaddr above, ha;
+	union ib_gid gid;
+
+	*guid = 0;
+	if (!tb[IFLA_ADDRESS])
+		return 0;
+	if (nla_len(tb[IFLA_ADDRESS]) != sizeof(ha)) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_ADDRESS],
+				    "A link address has 20 bytes");
+		return -EINVAL;
+	}
+
+	memcpy(&ha, nla_data(tb[IFLA_ADDRESS]), sizeof(ha));
+	memcpy(&above, parent->netdev->dev_addr, sizeof(above));
+	gid = ipoib_hwaddr_gid(&ha);
+	if (!memchr_inv(&ha, 0, sizeof(ha)))
+		return 0;
+	if (!gid.global.interface_id) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_ADDRESS],
+				    "The last 8 bytes of the address are a GUID, and not 0");
+		return -EINVAL;
+	}
+	if (memcmp(ha.gid, above.gid, sizeof(gid.global.subnet_prefix))) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_ADDRESS],
+				    "The address has another subnet prefix than the parent's");
+		return -EINVAL;
+	}
+
+	if (memcmp(ha.gid, above.gid, sizeof(ha.gid)))
+		*guid = gid.global.interface_id;
+	return 0;
+}
+
+static int ipoib_newlink_mtu(struct ipoib_dev *ipd, struct nlattr *tb[],
+			     struct netlink_ext_ack *extack)
+{
+	unsigned int mtu_bytes;
+
+	if (!tb[IFLA_MTU])
+		return 0;
+
+	mtu_bytes = nla_get_u32(tb[IFLA_MTU]);
+	if (mtu_bytes < IPOIB_MIN_MTU_BYTES ||
+	    mtu_bytes > ipoib_ud_mtu_bytes(ipd->max_ib_mtu)) {
+		NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_MTU],
+				    "The MTU is below 68, or more than the port can ever carry");
+		return -EINVAL;
+	}
+
+	ipd->admin_mtu = mtu_bytes;
+	ipd->netdev->mtu = mtu_bytes;
+	return 0;
+}
+
+static int ipoib_newlink_broadcast(struct ipoib_dev *ipd, struct nlattr *tb[],
+				   struct netlink_ext_ack *extack)
+{
+	struct ipoib_hwaddr ha;
+
+	if (!tb[IFLA_BROADCAST])
+		return 0;
+
+	if (nla_len(tb[IFLA_BROADCAST]) == sizeof(ha)) {
+		memcpy(&ha, nla_data(tb[IFLA_BROADCAST]), sizeof(ha));
+		if (ipoib_mgid_is_ip(ipoib_hwaddr_mgid(&ha))) {
+			memcpy(ipd->netdev->broadcast, &ha, sizeof(ha));
+			return 0;
+		}
+	}
+
+	NL_SET_ERR_MSG_ATTR(extack, tb[IFLA_BROADCAST],
+			    "That is no broadcast address of an IPoIB link (RFC 4391)");
+	return -EINVAL;
+}
+
+static int ipoib_newlink_mode(struct nlattr *data[],
+			      struct netlink_ext_ack *extack)
+{
+	if (!data || !data[IFLA_IPOIB_MODE] ||
+	    nla_get_u16(data[IFLA_IPOIB_MODE]) == IPOIB_MODE_DATAGRAM)
+		return 0;
+
+	NL_SET_ERR_MSG_ATTR(extack, data[IFLA_IPOIB_MODE],
+			    "This interface does not offer connected mode");
+	return -EINVAL;
+}
+
+/* What the user asked for, on top of what is the parent's. */
+static int ipoib_newlink_fill(struct ipoib_dev *ipd, struct nlattr *tb[],
+			      struct nlattr *data[],
+			      struct netlink_ext_ack *extack)
+{
+	int err;
+
+	err = ipoib_newlink_mtu(ipd, tb, extack);
+	if (err)
+		return err;
+	err = ipoib_newlink_broadcast(ipd, tb, extack);
+	if (err)
+		return err;
+
+	if (data && data[IFLA_IPOIB_UMCAST])
+		ipoib_umcast_set(ipd, nla_get_u16(data[IFLA_IPOIB_UMCAST]));
+	return 0;
+}
+
+static int ipoib_newlink(struct net_device *dev,
+			 struct rtnl_newlink_params *params,
+			 struct netlink_ext_ack *extack)
+{
+	struct nlattr **data = params->data;
+	struct nlattr **tb = params->tb;
+	struct ipoib_dev *parent, *ipd;
+	__be64 guid;
+	u16 pkey;
+	int err;
+
+	parent = ipoib_newlink_parent(rtnl_newlink_link_net(params), tb,
+				      extack);
+	if (IS_ERR(parent))
+		return PTR_ERR(parent);
+
+	err = ipoib_newlink_pkey(parent, data, &pkey, extack);
+	if (err)
+		return err;
+	err = ipoib_newlink_address(parent, tb, &guid, extack);
+	if (err)
+		return err;
+	err = ipoib_newlink_mode(data, extack);
+	if (err)
+		return err;
+
+	ipd = ipoib_child_prepare(parent, dev, pkey);
+	if (IS_ERR(ipd))
+		return PTR_ERR(ipd);
+
+	ipoib_child_choose_guid(ipd, guid);
+	err = ipoib_newlink_fill(ipd, tb, data, extack);
+	if (!err)
+		err = ipoib_child_register(ipd);
+	if (err)
+		ipoib_dev_free(dev);
+
+	return err;
+}
+
+static unsigned int ipoib_get_num_tx_queues(void)
+{
+	return IPOIB_MAX_TXQ;
+}
+
+static unsigned int ipoib_get_num_rx_queues(void)
+{
+	return READ_ONCE(ipoib_link_rx_queues);
+}
+
+/* ---- delete ---- */
+
+/* The core does not ask whether it may: the log is all there is to say no. */
+static void ipoib_dellink(struct net_device *dev, struct list_head *head)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	if (ipd->parent)
+		unregister_netdevice_queue(dev, head);
+	else if (net_ratelimit())
+		netdev_info(dev,
+			    "not deleted: the interface of a port goes with its HCA or with the module\n");
 }
 
 /* ---- show ---- */
@@ -82,16 +308,59 @@ static int ipoib_fill_info(struct sk_buff *skb, const struct net_device *dev)
 	return 0;
 }
 
+/* Where a child's IFLA_LINK is an index of. */
+static struct net *ipoib_get_link_net(const struct net_device *dev)
+{
+	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	return dev_net(ipd->parent ? ipd->parent->netdev : dev);
+}
+
+/* ---- table ---- */
+
+unsigned int ipoib_link_rx_queues = 1;
+
 /* not const: the core keeps its own bookkeeping in it */
 struct rtnl_link_ops ipoib_link_ops __read_mostly = {
 	.kind = "ipoib",
 	.netns_refund = true,
 	.maxtype = IFLA_IPOIB_MAX,
 	.policy = ipoib_policy,
+	.priv_size = sizeof(struct rdma_netdev),
+	.setup = ipoib_setup,
+	.newlink = ipoib_newlink,
 	.changelink = ipoib_changelink,
+	.dellink = ipoib_dellink,
 	.get_size = ipoib_get_size,
 	.fill_info = ipoib_fill_info,
+	.get_link_net = ipoib_get_link_net,
+	.get_num_tx_queues = ipoib_get_num_tx_queues,
+	.get_num_rx_queues = ipoib_get_num_rx_queues,
 };
+
+/**
+ * ipoib_link_make_room() - have rtnetlink allocate what an HCA's netdevs need
+ * @ibdev: HCA
+ * @port: from 1
+ *
+ * rtnetlink allocates before it says for which HCA, so the largest counts.
+ */
+void ipoib_link_make_room(struct ib_device *ibdev, u32 port)
+{
+	struct rdma_netdev_alloc_params params = {};
+
+	if (!ibdev->ops.rdma_netdev_get_params ||
+	    ibdev->ops.rdma_netdev_get_params(ibdev, port, RDMA_NETDEV_IPOIB,
+					      &params))
+		return;
+
+	rtnl_lock();
+	ipoib_link_ops.priv_size = max(ipoib_link_ops.priv_size,
+				       params.sizeof_priv);
+	WRITE_ONCE(ipoib_link_rx_queues,
+		   max_t(unsigned int, ipoib_link_rx_queues, params.rxqs));
+	rtnl_unlock();
+}
 
 /* ---- virtual functions ---- */
 

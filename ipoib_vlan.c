@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Which children hang on which parent?
+ *
+ * A child is an interface of its own on another partition of its parent's port,
+ * or on the same one. Made by the parent's file or by rtnetlink it is the same
+ * thing: there is one way in, and one out.
+ *
+ * Stages: finding, making, removing, following the parent, files.
+ */
+#include <linux/capability.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/slab.h>
+
+#include <net/net_namespace.h>
+
+#include "ipoib.h"
+#include "ipoib_trace.h"
+
+/* ---- finding ---- */
+
+/* RTNL; the caller holds nothing of it, so only RTNL keeps it there. */
+static struct ipoib_dev *ipoib_child_find(struct ipoib_dev *parent, u16 pkey)
+{
+	struct ipoib_dev *child, *found = NULL;
+
+	ASSERT_RTNL();
+
+	mutex_lock(&parent->children.lock);
+	list_for_each_entry(child, &parent->children.list, sibling) {
+		if (!ipoib_pkey_same(child->home_pkey, pkey))
+			continue;
+		found = child;
+		break;
+	}
+	mutex_unlock(&parent->children.lock);
+
+	return found;
+}
+
+/**
+ * ipoib_children_get() - the children of a parent, to act on one by one
+ * @parent: interface
+ * @count: how many there are
+ *
+ * The list's lock may not be held while the core is told to do something with
+ * an interface.
+ *
+ * Context: RTNL, which keeps them there.
+ *
+ * Return: an array to be freed with kvfree(); NULL when there are none, or no
+ * memory.
+ */
+struct ipoib_dev **ipoib_children_get(struct ipoib_dev *parent,
+				      unsigned int *count)
+{
+	struct ipoib_dev **children = NULL;
+	struct ipoib_dev *child;
+	unsigned int most;
+
+	ASSERT_RTNL();
+
+	*count = 0;
+	mutex_lock(&parent->children.lock);
+	most = parent->children.num;
+	if (most)
+		children = kvmalloc_array(most, sizeof(*children), GFP_KERNEL);
+	if (children)
+		list_for_each_entry(child, &parent->children.list, sibling)
+			children[(*count)++] = child;
+	mutex_unlock(&parent->children.lock);
+
+	return children;
+}
+
+/* ---- making ---- */
+
+static void ipoib_child_inherit(struct ipoib_dev *ipd, struct ipoib_dev *parent)
+{
+	struct net_device *dev = ipd->netdev;
+	const struct net_device *above = parent->netdev;
+
+	ipd->max_ib_mtu = parent->max_ib_mtu;
+	ipd->admin_mtu = ipoib_ud_mtu_bytes(ipd->max_ib_mtu);
+	dev->mtu = ipd->admin_mtu;
+	ipoib_rn(ipd)->mtu = dev->mtu;
+	dev_addr_mod(dev, 0, above->dev_addr, INFINIBAND_ALEN);
+	memcpy(dev->broadcast, above->broadcast, INFINIBAND_ALEN);
+}
+
+/**
+ * ipoib_child_prepare() - make a netdev a child, short of registering it
+ * @parent: interface it is to hang on
+ * @dev: netdev that ipoib_setup() has set up
+ * @pkey: its P_Key in either form
+ *
+ * What differs from the parent's is the caller's to change afterwards. On an
+ * error, and when it is not registered after all, ipoib_dev_free() undoes it.
+ *
+ * Context: RTNL.
+ *
+ * Return: the child or an ERR_PTR.
+ */
+struct ipoib_dev *ipoib_child_prepare(struct ipoib_dev *parent,
+				      struct net_device *dev, u16 pkey)
+{
+	struct ipoib_dev *ipd;
+
+	ASSERT_RTNL();
+
+	ipd = ipoib_dev_tie(dev, parent->hca, parent->port, parent);
+	if (IS_ERR(ipd))
+		return ipd;
+
+	ipd->home_pkey = ipoib_pkey_full(pkey);
+	ipoib_child_inherit(ipd, parent);
+	return ipd;
+}
+
+/**
+ * ipoib_child_choose_guid() - give a child the GUID it is to have
+ * @ipd: prepared child
+ * @guid: its own; 0 for its parent's, whatever that becomes
+ *
+ * Context: RTNL.
+ */
+void ipoib_child_choose_guid(struct ipoib_dev *ipd, __be64 guid)
+{
+	__be64 inherited;
+
+	mutex_lock(&ipd->parent->link.lock);
+	inherited = ipd->parent->link.alias;
+	mutex_unlock(&ipd->parent->link.lock);
+
+	ipd->own_guid = !!guid;
+	mutex_lock(&ipd->link.lock);
+	ipd->link.alias = guid ?: inherited;
+	mutex_unlock(&ipd->link.lock);
+}
+
+/**
+ * ipoib_child_register() - bring a prepared child into the world
+ * @ipd: child
+ *
+ * Context: RTNL.
+ *
+ * Return: 0 or an errno; then ipoib_dev_free() is the caller's to call.
+ */
+int ipoib_child_register(struct ipoib_dev *ipd)
+{
+	struct ipoib_dev *parent = ipd->parent;
+	int err;
+
+	ASSERT_RTNL();
+
+	err = register_netdevice(ipd->netdev);
+	if (err)
+		return err;
+
+	trace_ipoib_child(parent->netdev, ipd->netdev, ipd->home_pkey, true);
+	mutex_lock(&parent->children.lock);
+	list_add_tail(&ipd->sibling, &parent->children.list);
+	parent->children.num++;
+	mutex_unlock(&parent->children.lock);
+	if (!(parent->netdev->flags & IFF_UP))
+		ipoib_dbg(ipd, "parent %s is down\n", parent->netdev->name);
+	/* for what happened between init and the list */
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	return 0;
+}
+
+/**
+ * ipoib_child_unlist() - take a child off its parent's list
+ * @ipd: child that is being unregistered, or was never on the list
+ *
+ * Context: RTNL.
+ */
+void ipoib_child_unlist(struct ipoib_dev *ipd)
+{
+	struct ipoib_dev *parent = ipd->parent;
+
+	ASSERT_RTNL();
+
+	mutex_lock(&parent->children.lock);
+	if (!list_empty(&ipd->sibling)) {
+		list_del_init(&ipd->sibling);
+		parent->children.num--;
+		trace_ipoib_child(parent->netdev, ipd->netdev, ipd->home_pkey,
+				  false);
+	}
+	mutex_unlock(&parent->children.lock);
+}
+
+static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
+{
+	char name[IFNAMSIZ];
+	struct net_device *dev;
+	struct ipoib_dev *ipd;
+	int err;
+
+	if (ipoib_pkey_same(parent->home_pkey, pkey) ||
+	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey) ||
+	    ipoib_child_find(parent, pkey))
+		return -ENOTUNIQ;
+
+	/* as written: 1 and 0x8001 are one key, but two names */
+	snprintf(name, sizeof(name), "%.10s.%04x", parent->netdev->name, pkey);
+	dev = ipoib_dev_alloc(parent->ibdev, parent->port, name,
+			      NET_NAME_PREDICTABLE);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+
+	dev_net_set(dev, dev_net(parent->netdev));
+	ipd = ipoib_child_prepare(parent, dev, pkey);
+	err = PTR_ERR_OR_ZERO(ipd);
+	if (!err) {
+		ipoib_child_choose_guid(ipd, 0);
+		err = ipoib_child_register(ipd);
+	}
+	if (err) {
+		ipoib_dev_free(dev);
+		free_netdev(dev);
+	}
+
+	return err;
+}
+
+/* ---- removing ---- */
+
+static int ipoib_child_delete(struct ipoib_dev *parent, u16 pkey)
+{
+	struct ipoib_dev *child = ipoib_child_find(parent, pkey);
+
+	if (!child)
+		return -ENODEV;
+
+	unregister_netdevice(child->netdev);
+	return 0;
+}
+
+/**
+ * ipoib_children_remove() - put all children on the list of what goes
+ * @parent: interface; new children are refused
+ * @list: for unregister_netdevice_many()
+ *
+ * Context: RTNL.
+ */
+void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list)
+{
+	struct ipoib_dev *child;
+
+	ASSERT_RTNL();
+
+	/* only puts them on the list: nothing is called yet */
+	mutex_lock(&parent->children.lock);
+	list_for_each_entry(child, &parent->children.list, sibling)
+		unregister_netdevice_queue(child->netdev, list);
+	mutex_unlock(&parent->children.lock);
+}
+
+/* ---- following the parent ---- */
+
+static void ipoib_child_follow(struct ipoib_dev *child, bool up)
+{
+	struct net_device *dev = child->netdev;
+	unsigned int flags = dev->flags;
+
+	if (up && (child->kept_down || flags & IFF_UP))
+		return;
+	if (!up && !(flags & IFF_UP))
+		return;
+
+	child->following = true;
+	dev_change_flags(dev, up ? flags | IFF_UP : flags & ~IFF_UP, NULL);
+	child->following = false;
+}
+
+/**
+ * ipoib_children_follow() - take the children along as the parent goes
+ * @parent: interface that has just gone up, or is just going down
+ * @up: which of the two
+ *
+ * A child that was taken down by itself stays down.
+ *
+ * Context: RTNL.
+ */
+void ipoib_children_follow(struct ipoib_dev *parent, bool up)
+{
+	struct ipoib_dev **children;
+	unsigned int count;
+	unsigned int i;
+
+	/* then the core is closing them itself, all on one list */
+	if (ipoib_link_is_dead(parent))
+		return;
+
+	children = ipoib_children_get(parent, &count);
+	for (i = 0; i < count; i++)
+		ipoib_child_follow(children[i], up);
+	kvfree(children);
+}
+
+/* ---- files ---- */
+
+static ssize_t ipoib_child_store(struct device *d, const char *buf,
+				 size_t count,
+				 int (*act)(struct ipoib_dev *parent, u16 pkey))
+{
+	struct net_device *dev = to_net_dev(d);
+	struct ipoib_dev *ipd;
+	u16 pkey;
+	int err;
+
+	if (!capable(CAP_NET_ADMIN))
+		return -EPERM;
+	err = ipoib_pkey_parse(buf, &pkey);
+	if (err)
+		return err;
+	err = ipoib_sysfs_lock(dev);
+	if (err)
+		return err;
+
+	ipd = ipoib_from_netdev(dev);
+	err = ipoib_link_is_dead(ipd) ? -ENODEV : act(ipd, pkey);
+	rtnl_unlock();
+
+	return err ?: count;
+}
+
+static ssize_t create_child_store(struct device *d,
+				  struct device_attribute *attr,
+				  const char *buf, size_t count)
+{
+	return ipoib_child_store(d, buf, count, ipoib_child_create);
+}
+
+struct device_attribute ipoib_attr_create_child = __ATTR_WO(create_child);
+
+static ssize_t delete_child_store(struct device *d,
+				  struct device_attribute *attr,
+				  const char *buf, size_t count)
+{
+	return ipoib_child_store(d, buf, count, ipoib_child_delete);
+}
+
+struct device_attribute ipoib_attr_delete_child = __ATTR_WO(delete_child);
+
+static ssize_t parent_show(struct device *d, struct device_attribute *attr,
+			   char *buf)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(to_net_dev(d));
+
+	return sysfs_emit(buf, "%s\n", ipd->parent->netdev->name);
+}
+
+struct device_attribute ipoib_attr_parent = __ATTR_RO(parent);
