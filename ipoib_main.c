@@ -44,6 +44,15 @@ MODULE_ALIAS_RTNL_LINK("ipoib");
 /* events handled in one go before others on the queue get their turn */
 #define IPOIB_LINK_ROUNDS	16
 
+/* between two looks for what a link waits for, without any event */
+#define IPOIB_POLL_FIRST_MS	100
+#define IPOIB_POLL_MOST_MS	5000
+#define IPOIB_LINK_POLLS_MOST	16U
+
+/* peers are told so often of a new address, and with so much time between */
+#define IPOIB_ANNOUNCEMENTS	3
+#define IPOIB_ANNOUNCE_MS	1000
+
 /* wait before a restart that failed is tried again */
 #define IPOIB_RESTART_FIRST_MS	100
 #define IPOIB_RESTART_MOST_MS	10000
@@ -72,6 +81,13 @@ MODULE_PARM_DESC(mcast_debug_level,
 		 "Print debugging messages about multicast when above 0");
 #endif
 
+#if IS_ENABLED(CONFIG_INFINIBAND_IPOIB_DEBUG_DATA)
+int ipoib_data_debug_level;
+module_param_named(data_debug_level, ipoib_data_debug_level, int, 0644);
+MODULE_PARM_DESC(data_debug_level,
+		 "Print debugging messages about each packet when above 0");
+#endif
+
 static void ipoib_ring_param(const char *name, int *value, u32 least)
 {
 	u32 size = ipoib_ring_size(*value, least, IPOIB_RING_MOST);
@@ -84,16 +100,28 @@ static void ipoib_ring_param(const char *name, int *value, u32 least)
 
 /* ---- levels ---- */
 
+static bool ipoib_pkey_is_there(struct ipoib_dev *ipd, u16 pkey,
+				struct ipoib_link_view *view)
+	__must_hold(&ipd->link.lock)
+{
+	if (!pkey || ib_find_pkey(ipd->ibdev, ipd->port, pkey,
+				  &view->pkey_index))
+		return false;
+
+	view->pkey = pkey;
+	return true;
+}
+
 /*
  * A parent keeps the P_Key it came up with wherever it moves to in the table,
- * and takes the first entry only when its own is gone. A child's is for life.
+ * takes the first entry only when its own is gone, and goes home when that
+ * comes back. A child's is for life.
  */
 static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
 {
-	view->pkey = ipd->link.pkey;
-	if (view->pkey && !ib_find_pkey(ipd->ibdev, ipd->port, view->pkey,
-					&view->pkey_index))
+	if (ipoib_pkey_is_there(ipd, ipd->home_pkey, view) ||
+	    ipoib_pkey_is_there(ipd, ipd->link.pkey, view))
 		return;
 
 	view->pkey_index = 0;
@@ -102,11 +130,34 @@ static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 		view->pkey = 0;
 }
 
-static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
+/*
+ * The GID that the interface should have now: the port's first, or with a GUID
+ * of its own, which the port may not have yet. False when nothing is known.
+ */
+static bool ipoib_gid_wanted(struct ipoib_dev *ipd, union ib_gid *gid)
+	__must_hold(&ipd->link.lock)
+{
+	if (ipoib_port_gid(ipd->ibdev, ipd->port, gid))
+		return false;
+	if (ipd->link.alias)
+		gid->global.interface_id = ipd->link.alias;
+
+	return true;
+}
+
+static bool ipoib_gid_is_good(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
 {
 	union ib_gid gid;
 
+	return ipoib_gid_wanted(ipd, &gid) &&
+	       !memcmp(&gid, &ipd->link.gid, sizeof(gid)) &&
+	       ipoib_port_gid_index(ipd->ibdev, ipd->port, &gid) >= 0;
+}
+
+static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
+	__must_hold(&ipd->link.lock)
+{
 	lockdep_assert_held(&ipd->link.lock);
 
 	memset(view, 0, sizeof(*view));
@@ -115,18 +166,42 @@ static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	/* an HCA that does not answer has no port */
 	if (ipoib_port_view(ipd->ibdev, ipd->port, view))
 		view->port_active = false;
-	view->gid_valid = !ipoib_port_gid(ipd->ibdev, ipd->port, &gid) &&
-			  !memcmp(&gid, &ipd->link.gid, sizeof(gid));
+	view->gid_valid = ipoib_gid_is_good(ipd);
 	view->ready = view->port_active && view->gid_valid &&
 		      !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
 }
 
 /* ---- link ---- */
 
+static bool ipoib_link_is(struct ipoib_dev *ipd, enum ipoib_link_state state)
+{
+	bool is;
+
+	mutex_lock(&ipd->link.lock);
+	is = ipd->link.state == state;
+	mutex_unlock(&ipd->link.lock);
+
+	return is;
+}
+
+/*
+ * What is queued holds the netdev: a child may be unregistered by somebody who
+ * holds RTNL, which the work waits for.
+ */
+static void ipoib_rtnl_queue(struct ipoib_dev *ipd, u32 delay_ms)
+{
+	dev_hold(ipd->netdev);
+	if (!queue_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work,
+				msecs_to_jiffies(delay_ms)))
+		dev_put(ipd->netdev);
+}
+
 static void ipoib_rtnl_job(struct ipoib_dev *ipd, enum ipoib_rtnl_job job)
 {
 	set_bit(job, &ipd->link.jobs);
-	mod_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work, 0);
+	dev_hold(ipd->netdev);
+	if (mod_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work, 0))
+		dev_put(ipd->netdev);
 }
 
 /* The broadcast group's parameters are those of every packet from here on. */
@@ -254,6 +329,92 @@ static bool ipoib_link_turn(struct ipoib_dev *ipd)
 	return true;
 }
 
+/*
+ * What a link waits for comes with an event, or so HCAs promise; looking now
+ * and then costs little and makes it sure.
+ */
+static void ipoib_link_poll(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	bool waits = ipd->link.state == IPOIB_LINK_NO_PKEY ||
+		     (ipd->link.state == IPOIB_LINK_JOINING &&
+		      !ipd->link.acted.ready);
+	u32 wait_ms;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	if (!waits) {
+		ipd->link.polls = 0;
+		return;
+	}
+	if (delayed_work_pending(&ipd->link.poll_work))
+		return;
+
+	ipd->link.polls = min(ipd->link.polls + 1, IPOIB_LINK_POLLS_MOST);
+	wait_ms = ipoib_backoff_ms(ipd->link.polls, IPOIB_POLL_FIRST_MS,
+				   IPOIB_POLL_MOST_MS, get_random_u32());
+	queue_delayed_work(ipd->wq, &ipd->link.poll_work,
+			   msecs_to_jiffies(wait_ms));
+}
+
+static void ipoib_link_poll_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     link.poll_work.work);
+
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+}
+
+static enum ipoib_link_reason
+ipoib_link_facts(struct ipoib_dev *ipd, struct ipoib_link_facts *facts)
+	__must_hold(&ipd->link.lock)
+{
+	struct ib_port_attr attr;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	memset(facts, 0, sizeof(*facts));
+	facts->state = ipd->link.state;
+	facts->restarting = test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	facts->gid_good = ipoib_gid_is_good(ipd);
+	facts->pkey = ipd->link.pkey;
+	if (!ib_query_port(ipd->ibdev, ipd->port, &attr)) {
+		facts->port_active = attr.state == IB_PORT_ACTIVE;
+		facts->lid = attr.lid;
+		facts->sm_lid = attr.sm_lid;
+	}
+	ipoib_mcast_broadcast_trouble(ipd, &facts->status, &facts->tries);
+
+	return ipoib_link_why(facts);
+}
+
+/* One line for each change of why there is no carrier. */
+static void ipoib_link_explain(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	enum ipoib_link_reason reason;
+	struct ipoib_link_facts facts;
+
+	reason = ipoib_link_facts(ipd, &facts);
+	if (reason == ipd->link.reason)
+		return;
+
+	ipd->link.reason = reason;
+	trace_ipoib_reason(ipd->netdev, reason, facts.status, facts.tries);
+	ipoib_dbg(ipd, "link: %s\n", ipoib_link_reason_name(reason));
+}
+
+/**
+ * ipoib_link_is_dead() - is the interface on its way out?
+ * @ipd: interface
+ *
+ * Return: true when its HCA or the module goes away.
+ */
+bool ipoib_link_is_dead(struct ipoib_dev *ipd)
+{
+	return ipoib_link_is(ipd, IPOIB_LINK_DEAD);
+}
+
 static void ipoib_link_work(struct work_struct *work)
 {
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev, link.work);
@@ -263,6 +424,8 @@ static void ipoib_link_work(struct work_struct *work)
 	while (rounds < IPOIB_LINK_ROUNDS && ipoib_link_turn(ipd))
 		rounds++;
 	ipoib_ud_know_self(ipd, ipd->link.acted.lid);
+	ipoib_link_poll(ipd);
+	ipoib_link_explain(ipd);
 	mutex_unlock(&ipd->link.lock);
 
 	if (rounds == IPOIB_LINK_ROUNDS)
@@ -288,6 +451,14 @@ u16 ipoib_link_pkey(struct ipoib_dev *ipd)
 
 /* ---- identity ---- */
 
+/* RTNL. Peers are told when the carrier is there, and more than once. */
+static void ipoib_announce_later(struct ipoib_dev *ipd)
+{
+	ipd->announcements = IPOIB_ANNOUNCEMENTS;
+	if (netif_carrier_ok(ipd->netdev))
+		ipoib_rtnl_job(ipd, IPOIB_RTNL_ANNOUNCE);
+}
+
 static void ipoib_identity_notify(struct ipoib_dev *ipd)
 {
 	if (ipd->netdev->reg_state == NETREG_REGISTERED)
@@ -298,15 +469,14 @@ static void ipoib_identity_notify(struct ipoib_dev *ipd)
 static bool ipoib_identity_take_gid(struct ipoib_dev *ipd)
 {
 	const unsigned int at = offsetof(struct ipoib_hwaddr, gid);
+	bool changed = false;
 	union ib_gid gid;
-	bool changed;
-
-	if (ipoib_port_gid(ipd->ibdev, ipd->port, &gid))
-		return false;
 
 	mutex_lock(&ipd->link.lock);
-	changed = memcmp(&gid, &ipd->link.gid, sizeof(gid));
-	ipd->link.gid = gid;
+	if (ipoib_gid_wanted(ipd, &gid)) {
+		changed = memcmp(&gid, &ipd->link.gid, sizeof(gid));
+		ipd->link.gid = gid;
+	}
 	mutex_unlock(&ipd->link.lock);
 	if (changed)
 		dev_addr_mod(ipd->netdev, at, gid.raw, sizeof(gid.raw));
@@ -345,6 +515,8 @@ static bool ipoib_identity_take_pkey(struct ipoib_dev *ipd)
 			    ipd->link.pkey, view.pkey);
 	if (changed)
 		ipd->link.pkey = view.pkey;
+	if (!ipd->home_pkey)
+		ipd->home_pkey = view.pkey;
 	ipoib_identity_take_broadcast(ipd);
 	mutex_unlock(&ipd->link.lock);
 
@@ -354,10 +526,11 @@ static bool ipoib_identity_take_pkey(struct ipoib_dev *ipd)
 /* RTNL. Address and broadcast address as port and P_Key table have them now. */
 static void ipoib_identity_take(struct ipoib_dev *ipd)
 {
-	bool changed = ipoib_identity_take_gid(ipd);
+	bool moved = ipoib_identity_take_gid(ipd);
 
-	changed |= ipoib_identity_take_pkey(ipd);
-	if (changed)
+	if (moved)
+		ipoib_announce_later(ipd);
+	if (ipoib_identity_take_pkey(ipd) || moved)
 		ipoib_identity_notify(ipd);
 }
 
@@ -366,8 +539,10 @@ static void ipoib_identity_take(struct ipoib_dev *ipd)
 /* RTNL; -ENOENT when the P_Key is not in the port's table. */
 static int ipoib_transport_open(struct ipoib_dev *ipd)
 {
+	const unsigned int at = offsetof(struct ipoib_hwaddr, qpn);
 	struct rdma_netdev *rn = ipoib_rn(ipd);
 	u16 pkey = ipoib_link_pkey(ipd);
+	u8 old_qpn[3];
 	u16 index;
 	int err;
 
@@ -379,7 +554,12 @@ static int ipoib_transport_open(struct ipoib_dev *ipd)
 	if (rn->set_id)
 		rn->set_id(ipd->netdev, index);
 
+	memcpy(old_qpn, ipd->netdev->dev_addr + at, sizeof(old_qpn));
 	err = ipd->lower->ndo_open(ipd->netdev);
+	if (memcmp(old_qpn, ipd->netdev->dev_addr + at, sizeof(old_qpn))) {
+		ipoib_identity_notify(ipd);
+		ipoib_announce_later(ipd);
+	}
 	if (err)
 		return err;
 
@@ -399,17 +579,6 @@ static void ipoib_transport_close(struct ipoib_dev *ipd)
 
 /* ---- jobs under RTNL ---- */
 
-static bool ipoib_link_is(struct ipoib_dev *ipd, enum ipoib_link_state state)
-{
-	bool is;
-
-	mutex_lock(&ipd->link.lock);
-	is = ipd->link.state == state;
-	mutex_unlock(&ipd->link.lock);
-
-	return is;
-}
-
 static void ipoib_restart_later(struct ipoib_dev *ipd, int err)
 {
 	u32 wait_ms;
@@ -420,8 +589,7 @@ static void ipoib_restart_later(struct ipoib_dev *ipd, int err)
 				   IPOIB_RESTART_FIRST_MS,
 				   IPOIB_RESTART_MOST_MS, get_random_u32());
 	mutex_unlock(&ipd->link.lock);
-	queue_delayed_work(ipd->hca->rtnl_wq, &ipd->link.rtnl_work,
-			   msecs_to_jiffies(wait_ms));
+	ipoib_rtnl_queue(ipd, wait_ms);
 }
 
 /* The link may have gone down, or away, while this waited for RTNL. */
@@ -481,6 +649,26 @@ static void ipoib_carrier(struct ipoib_dev *ipd)
 	if (ipd->link.state == IPOIB_LINK_ACTIVE)
 		netif_carrier_on(ipd->netdev);
 	mutex_unlock(&ipd->link.lock);
+	if (ipd->announcements)
+		set_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs);
+}
+
+/*
+ * What is sent before the subnet manager has programmed the switches for the
+ * new member is lost, so it is said more than once.
+ */
+static void ipoib_announce(struct ipoib_dev *ipd)
+{
+	if (!ipd->announcements || !netif_carrier_ok(ipd->netdev))
+		return;
+
+	ipd->announcements--;
+	ipoib_count(ipd, IPOIB_N_ANNOUNCEMENTS);
+	__netdev_notify_peers(ipd->netdev);
+	if (!ipd->announcements)
+		return;
+	set_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs);
+	ipoib_rtnl_queue(ipd, IPOIB_ANNOUNCE_MS);
 }
 
 static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
@@ -498,9 +686,15 @@ static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
 		ipoib_restart(ipd);
 	if (test_and_clear_bit(IPOIB_RTNL_CARRIER, &ipd->link.jobs))
 		ipoib_carrier(ipd);
+	if (test_and_clear_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs))
+		ipoib_announce(ipd);
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 }
 
-/* On hca->rtnl_wq; cancelled before the interface is unregistered. */
+/*
+ * On hca->rtnl_wq; cancelled before a parent is unregistered, and by the uninit
+ * of a child, where it may be waiting for RTNL: then it finds that out.
+ */
 static void ipoib_rtnl_work(struct work_struct *work)
 {
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
@@ -521,11 +715,35 @@ static void ipoib_rtnl_work(struct work_struct *work)
 	ipoib_rtnl_jobs(ipd, quiesce);
 	netdev_unlock_ops(dev);
 	rtnl_unlock();
-
-	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	dev_put(dev);
 }
 
 /* ---- open and stop ---- */
+
+/*
+ * RTNL. Before the first open nothing is looked up in them; and destroying them
+ * takes its time, which a thousand children that were never up need not pay.
+ */
+static int ipoib_make_tables(struct ipoib_dev *ipd)
+{
+	int err;
+
+	if (ipd->has_tables)
+		return 0;
+
+	err = ipoib_resolve_init(ipd);
+	if (err)
+		return err;
+
+	err = ipoib_mcast_init(ipd);
+	if (err) {
+		ipoib_resolve_exit(ipd);
+		return err;
+	}
+
+	ipd->has_tables = true;
+	return 0;
+}
 
 static int ipoib_open(struct net_device *dev)
 {
@@ -537,7 +755,12 @@ static int ipoib_open(struct net_device *dev)
 	if (ipoib_link_is(ipd, IPOIB_LINK_DEAD))
 		return -ENODEV;
 
+	err = ipoib_make_tables(ipd);
+	if (err)
+		return err;
+
 	netif_carrier_off(dev);
+	ipd->kept_down = false;
 	ipoib_identity_take(ipd);
 	err = ipoib_transport_open(ipd);
 	/* a P_Key that is not there yet may come: up, but no carrier */
@@ -568,10 +791,13 @@ static int ipoib_stop(struct net_device *dev)
 	struct ipoib_link_view now;
 
 	netif_tx_stop_all_queues(dev);
+	ipd->kept_down = ipd->parent && !ipd->following;
 	mutex_lock(&ipd->link.lock);
 	ipoib_link_read(ipd, &now);
 	ipoib_link_step(ipd, IPOIB_EV_ADMIN_DOWN, &now);
+	ipoib_link_explain(ipd);
 	mutex_unlock(&ipd->link.lock);
+	cancel_delayed_work(&ipd->link.poll_work);
 
 	/* no work of this queue takes RTNL */
 	flush_workqueue(ipd->wq);
@@ -591,46 +817,28 @@ static int ipoib_init_identity(struct ipoib_dev *ipd)
 	if (err)
 		return err;
 
+	mutex_lock(&ipd->link.lock);
+	if (ipd->link.alias)
+		gid.global.interface_id = ipd->link.alias;
+	ipd->link.gid = gid;
+	/* a child's key is its own whether the port has it or not */
+	ipd->link.pkey = ipd->home_pkey;
+	mutex_unlock(&ipd->link.lock);
 	dev_addr_mod(ipd->netdev, offsetof(struct ipoib_hwaddr, gid), gid.raw,
 		     sizeof(gid.raw));
-	mutex_lock(&ipd->link.lock);
-	ipd->link.gid = gid;
-	mutex_unlock(&ipd->link.lock);
 	ipoib_identity_take_pkey(ipd);
+	ipd->announcements = IPOIB_ANNOUNCEMENTS;
 	return 0;
-}
-
-static int ipoib_init_tables(struct ipoib_dev *ipd)
-{
-	int err;
-
-	ipd->wq = alloc_ordered_workqueue("ipoib_%s", WQ_MEM_RECLAIM,
-					  ipd->netdev->name);
-	if (!ipd->wq)
-		return -ENOMEM;
-
-	err = ipoib_resolve_init(ipd);
-	if (err)
-		goto err_destroy_wq;
-
-	err = ipoib_mcast_init(ipd);
-	if (err)
-		goto err_exit_resolve;
-
-	return 0;
-
-err_exit_resolve:
-	ipoib_resolve_exit(ipd);
-err_destroy_wq:
-	destroy_workqueue(ipd->wq);
-	return err;
 }
 
 /* The transport must be gone: address handles may be destroyed only then. */
 static void ipoib_exit_tables(struct ipoib_dev *ipd)
 {
-	ipoib_mcast_exit(ipd);
-	ipoib_resolve_exit(ipd);
+	cancel_delayed_work_sync(&ipd->link.poll_work);
+	if (ipd->has_tables) {
+		ipoib_mcast_exit(ipd);
+		ipoib_resolve_exit(ipd);
+	}
 	cancel_work_sync(&ipd->link.work);
 	destroy_workqueue(ipd->wq);
 }
@@ -644,8 +852,11 @@ static int ipoib_init(struct net_device *dev)
 	if (IS_ERR(ipd->pd))
 		return PTR_ERR(ipd->pd);
 
-	err = ipoib_init_tables(ipd);
-	if (err)
+	/* a rescuer for each of many children would be most of their cost */
+	err = -ENOMEM;
+	ipd->wq = alloc_ordered_workqueue("ipoib_%s", ipd->parent ? 0 :
+					  WQ_MEM_RECLAIM, dev->name);
+	if (!ipd->wq)
 		goto err_dealloc_pd;
 
 	err = ipoib_init_identity(ipd);
@@ -665,10 +876,20 @@ err_dealloc_pd:
 	return err;
 }
 
+/* It may wait for RTNL, which we hold: then it sees that the device is gone. */
+static void ipoib_rtnl_cancel(struct ipoib_dev *ipd)
+{
+	if (cancel_delayed_work(&ipd->link.rtnl_work))
+		dev_put(ipd->netdev);
+}
+
 static void ipoib_uninit(struct net_device *dev)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 
+	if (ipd->parent)
+		ipoib_child_unlist(ipd);
+	ipoib_rtnl_cancel(ipd);
 	ipd->lower->ndo_uninit(dev);
 	ipoib_exit_tables(ipd);
 	if (!ipd->ud.kept)
@@ -713,7 +934,7 @@ static int ipoib_change_mtu(struct net_device *dev, int new_mtu)
 
 	if (ipd->group_mtu)
 		mtu_bytes = min_t(int, new_mtu, ipd->group_mtu);
-	if (mtu_bytes != new_mtu)
+	if (mtu_bytes != new_mtu && net_ratelimit())
 		netdev_info(dev, "MTU %d is more than the broadcast group's %d\n",
 			    new_mtu, mtu_bytes);
 
@@ -737,6 +958,64 @@ static void ipoib_tx_timeout(struct net_device *dev, unsigned int queue)
 
 	netdev_warn(dev, "transmit queue %u is stuck\n", queue);
 	ipoib_ud_ails(ipd, queue);
+}
+
+/*
+ * RTNL. A GUID of one's own: an alias that the subnet manager gives the port,
+ * or will. Children that have none of their own have their parent's.
+ */
+static void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
+{
+	mutex_lock(&ipd->link.lock);
+	ipd->link.alias = guid;
+	mutex_unlock(&ipd->link.lock);
+	if (ipoib_identity_take_gid(ipd)) {
+		ipoib_announce_later(ipd);
+		ipoib_identity_notify(ipd);
+	}
+	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+}
+
+static void ipoib_identity_set_guids(struct ipoib_dev *ipd, __be64 guid)
+{
+	struct ipoib_dev **children;
+	unsigned int count;
+	unsigned int i;
+
+	ipoib_identity_set_guid(ipd, guid);
+	children = ipoib_children_get(ipd, &count);
+	for (i = 0; i < count; i++)
+		if (!children[i]->own_guid)
+			ipoib_identity_set_guid(children[i], guid);
+	kvfree(children);
+}
+
+/* Only the GUID is the user's; flags, queue pair and subnet prefix are not. */
+static int ipoib_set_mac_address(struct net_device *dev, void *addr)
+{
+	const u8 *data = addr + offsetof(struct sockaddr, sa_data);
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	struct ipoib_hwaddr ha;
+	union ib_gid gid, first;
+
+	if (ipd->ibdev->attrs.kernel_cap_flags & IBK_VIRTUAL_FUNCTION)
+		return -EOPNOTSUPP;
+	if (!(dev->priv_flags & IFF_LIVE_ADDR_CHANGE) && netif_running(dev))
+		return -EBUSY;
+
+	/* longer than the struct says: the core has looked at addr_len */
+	memcpy(&ha, data, sizeof(ha));
+	gid = ipoib_hwaddr_gid(&ha);
+	if (memcmp(&ha, dev->dev_addr, IPOIB_HWADDR_GUID_AT) ||
+	    !gid.global.interface_id)
+		return -EINVAL;
+
+	/* the port's own is nobody's choice: it is followed when it changes */
+	ipd->own_guid = ipoib_port_gid(ipd->ibdev, ipd->port, &first) ||
+			first.global.interface_id != gid.global.interface_id;
+	ipoib_identity_set_guids(ipd, ipd->own_guid ?
+				      gid.global.interface_id : 0);
+	return 0;
 }
 
 static int ipoib_get_iflink(const struct net_device *dev)
@@ -783,6 +1062,7 @@ static const struct net_device_ops ipoib_netdev_ops = {
 	.ndo_features_check = ipoib_features_check,
 	.ndo_set_rx_mode_async = ipoib_set_rx_mode,
 	.ndo_change_mtu = ipoib_change_mtu,
+	.ndo_set_mac_address = ipoib_set_mac_address,
 	.ndo_tx_timeout = ipoib_tx_timeout,
 	.ndo_get_iflink = ipoib_get_iflink,
 	.ndo_get_stats64 = ipoib_get_stats64,
@@ -795,7 +1075,15 @@ static const struct net_device_ops ipoib_netdev_ops = {
 	.ndo_get_vf_stats = ipoib_get_vf_stats,
 };
 
-static bool ipoib_netdev_is_ours(const struct net_device *dev)
+/**
+ * ipoib_netdev_is_ours() - is there an interface of this driver behind it?
+ * @dev: any netdev
+ *
+ * By the hardware type a bond or a tun could pass for one.
+ *
+ * Return: true when ipoib_from_netdev() may be asked.
+ */
+bool ipoib_netdev_is_ours(const struct net_device *dev)
 {
 	return dev->netdev_ops == &ipoib_netdev_ops;
 }
@@ -833,11 +1121,16 @@ void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast)
 	WRITE_ONCE(ipd->umcast, umcast);
 }
 
-/*
+/**
+ * ipoib_sysfs_lock() - take RTNL for what is written to a file
+ * @dev: the file's interface
+ *
  * A sysfs file of an interface must not wait for RTNL: unregistering holds that
- * and waits for the file. Returns 0 with RTNL held.
+ * and waits for the file.
+ *
+ * Return: 0 with RTNL held, or an errno.
  */
-static int ipoib_sysfs_lock(struct net_device *dev)
+int ipoib_sysfs_lock(struct net_device *dev)
 {
 	if (!rtnl_trylock())
 		return restart_syscall();
@@ -912,24 +1205,76 @@ static ssize_t umcast_store(struct device *d, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RW(umcast);
 
+static ssize_t link_reason_show(struct device *d,
+				struct device_attribute *attr, char *buf)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(to_net_dev(d));
+	enum ipoib_link_reason reason;
+	struct ipoib_link_facts facts;
+
+	mutex_lock(&ipd->link.lock);
+	reason = ipoib_link_facts(ipd, &facts);
+	mutex_unlock(&ipd->link.lock);
+
+	switch (reason) {
+	case IPOIB_WHY_PKEY_ABSENT:
+		return sysfs_emit(buf, "%s pkey=0x%04x\n",
+				  ipoib_link_reason_name(reason), facts.pkey);
+	case IPOIB_WHY_BCAST_JOINING:
+	case IPOIB_WHY_SM_UNREACHABLE:
+	case IPOIB_WHY_MTU_MISMATCH:
+		return sysfs_emit(buf, "%s status=%d tries=%u\n",
+				  ipoib_link_reason_name(reason), facts.status,
+				  facts.tries);
+	default:
+		return sysfs_emit(buf, "%s\n", ipoib_link_reason_name(reason));
+	}
+}
+static DEVICE_ATTR_RO(link_reason);
+
 static struct attribute *ipoib_attrs[] = {
+	&dev_attr_link_reason.attr,
 	&dev_attr_mode.attr,
 	&dev_attr_pkey.attr,
 	&dev_attr_umcast.attr,
+	&ipoib_attr_create_child.attr,
+	&ipoib_attr_delete_child.attr,
+	&ipoib_attr_parent.attr,
 	NULL,
 };
 
+/* Children have a parent, and others may have children. */
+static umode_t ipoib_attr_is_visible(struct kobject *kobj,
+				     struct attribute *attr, int index)
+{
+	struct device *d = kobj_to_dev(kobj);
+	bool is_child = ipoib_from_netdev(to_net_dev(d))->parent;
+
+	if (attr == &ipoib_attr_parent.attr)
+		return is_child ? attr->mode : 0;
+	if (attr == &ipoib_attr_create_child.attr ||
+	    attr == &ipoib_attr_delete_child.attr)
+		return is_child ? 0 : attr->mode;
+
+	return attr->mode;
+}
+
+/* the core has room for one group of a driver's */
 static const struct attribute_group ipoib_attr_group = {
 	.attrs = ipoib_attrs,
+	.is_visible = ipoib_attr_is_visible,
 };
 
 /* ---- interface set-up ---- */
 
-/*
- * What every interface of ours has, whoever allocates it. The lower table is a
- * complete one: an accelerated driver replaces it, but may call into it.
+/**
+ * ipoib_setup() - what every interface of ours has, whoever allocates it
+ * @dev: netdev
+ *
+ * The lower table is a complete one: an accelerated driver replaces it, but may
+ * call into it.
  */
-static void ipoib_setup(struct net_device *dev)
+void ipoib_setup(struct net_device *dev)
 {
 	struct ipoib_hwaddr broadcast;
 
@@ -954,7 +1299,11 @@ static void ipoib_setup(struct net_device *dev)
 	memcpy(dev->broadcast, &broadcast, sizeof(broadcast));
 }
 
-static void ipoib_free(struct net_device *dev)
+/**
+ * ipoib_dev_free() - priv_destructor, and undoing of ipoib_dev_tie()
+ * @dev: netdev; may have been here before
+ */
+void ipoib_dev_free(struct net_device *dev)
 {
 	struct rdma_netdev *rn = netdev_priv(dev);
 	struct ipoib_dev *ipd = rn->clnt_priv;
@@ -975,17 +1324,27 @@ static void ipoib_free(struct net_device *dev)
 	kfree(ipd);
 }
 
-static struct net_device *ipoib_alloc_netdev(struct ib_device *ibdev, u32 port)
+/**
+ * ipoib_dev_alloc() - allocate a netdev as an HCA wants it
+ * @ibdev: HCA
+ * @port: from 1
+ * @name: of the interface, maybe with a %d
+ * @assigned: NET_NAME_*, where the name comes from
+ *
+ * Return: a netdev for ipoib_dev_tie(), or an ERR_PTR.
+ */
+struct net_device *ipoib_dev_alloc(struct ib_device *ibdev, u32 port,
+				   const char *name, unsigned char assigned)
 {
 	struct net_device *dev;
 
-	dev = rdma_alloc_netdev(ibdev, port, RDMA_NETDEV_IPOIB, "ib%d",
-				NET_NAME_UNKNOWN, ipoib_setup);
+	dev = rdma_alloc_netdev(ibdev, port, RDMA_NETDEV_IPOIB, name, assigned,
+				ipoib_setup);
 	if (!IS_ERR(dev) || PTR_ERR(dev) != -EOPNOTSUPP)
 		return dev;
 
-	dev = alloc_netdev_mqs(sizeof(struct rdma_netdev), "ib%d",
-			       NET_NAME_UNKNOWN, ipoib_setup, IPOIB_MAX_TXQ, 1);
+	dev = alloc_netdev_mqs(sizeof(struct rdma_netdev), name, assigned,
+			       ipoib_setup, IPOIB_MAX_TXQ, 1);
 	return dev ?: ERR_PTR(-ENOMEM);
 }
 
@@ -1016,7 +1375,8 @@ static void ipoib_set_features(struct net_device *dev,
 	dev->features |= dev->hw_features;
 }
 
-static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
+static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port,
+					  struct ipoib_dev *parent)
 {
 	struct ipoib_dev *ipd;
 
@@ -1027,9 +1387,12 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
 	ipd->hca = hca;
 	ipd->ibdev = hca->ibdev;
 	ipd->port = port;
+	ipd->parent = parent;
 	mutex_init(&ipd->link.lock);
 	INIT_WORK(&ipd->link.work, ipoib_link_work);
+	INIT_DELAYED_WORK(&ipd->link.poll_work, ipoib_link_poll_work);
 	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
+	INIT_LIST_HEAD(&ipd->sibling);
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
 	ipoib_ud_init_early(ipd);
@@ -1038,10 +1401,31 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port)
 	return ipd;
 }
 
-/* From here on ipoib_free() has all there is to free. */
-static void ipoib_tie(struct ipoib_dev *ipd, struct net_device *dev)
+/**
+ * ipoib_dev_tie() - make a netdev an interface of ours
+ * @dev: netdev that ipoib_setup() has set up
+ * @hca: its HCA
+ * @port: from 1
+ * @parent: interface it is a child of, or NULL
+ *
+ * From here on ipoib_dev_free() has all there is to free.
+ *
+ * Return: the interface or an ERR_PTR.
+ */
+struct ipoib_dev *ipoib_dev_tie(struct net_device *dev, struct ipoib_hca *hca,
+				u32 port, struct ipoib_dev *parent)
 {
 	struct rdma_netdev *rn = netdev_priv(dev);
+	struct ipoib_dev *ipd;
+	int err;
+
+	err = ipoib_plug_transport(dev, hca->ibdev, port);
+	if (err)
+		return ERR_PTR(err);
+
+	ipd = ipoib_create_dev(hca, port, parent);
+	if (!ipd)
+		return ERR_PTR(-ENOMEM);
 
 	ipd->netdev = dev;
 	ipd->lower = dev->netdev_ops;
@@ -1049,8 +1433,13 @@ static void ipoib_tie(struct ipoib_dev *ipd, struct net_device *dev)
 	rn->clnt_priv = ipd;
 	dev->netdev_ops = &ipoib_netdev_ops;
 	dev->rtnl_link_ops = &ipoib_link_ops;
-	dev->priv_destructor = ipoib_free;
+	dev->priv_destructor = ipoib_dev_free;
 	dev->needs_free_netdev = true;
+	dev->sysfs_groups[0] = &ipoib_attr_group;
+	ipoib_set_features(dev, hca->ibdev);
+	ipoib_ud_offer_stats(dev);
+	netif_carrier_off(dev);
+	return ipd;
 }
 
 static int ipoib_dress_parent(struct ipoib_dev *ipd)
@@ -1068,11 +1457,8 @@ static int ipoib_dress_parent(struct ipoib_dev *ipd)
 	dev->dev_port = ipd->port - 1;
 	/* the older name of the same thing; what reads it expects it to stay */
 	dev->dev_id = ipd->port - 1;
-	dev->sysfs_groups[0] = &ipoib_attr_group;
 	dev_net_set(dev, rdma_dev_net(ipd->ibdev));
 	SET_NETDEV_DEV(dev, ipd->ibdev->dev.parent);
-	ipoib_set_features(dev, ipd->ibdev);
-	netif_carrier_off(dev);
 	return 0;
 }
 
@@ -1080,33 +1466,23 @@ static struct net_device *ipoib_make_netdev(struct ipoib_hca *hca, u32 port)
 {
 	struct net_device *dev;
 	struct ipoib_dev *ipd;
-	int err = -ENOMEM;
+	int err;
 
-	dev = ipoib_alloc_netdev(hca->ibdev, port);
+	dev = ipoib_dev_alloc(hca->ibdev, port, "ib%d", NET_NAME_UNKNOWN);
 	if (IS_ERR(dev))
 		return dev;
 
-	err = ipoib_plug_transport(dev, hca->ibdev, port);
-	if (err)
-		goto err_free_netdev;
-
-	err = -ENOMEM;
-	ipd = ipoib_create_dev(hca, port);
-	if (!ipd)
-		goto err_free_netdev;
-
-	ipoib_tie(ipd, dev);
-	err = ipoib_dress_parent(ipd);
-	if (err)
-		goto err_free_dev;
+	ipd = ipoib_dev_tie(dev, hca, port, NULL);
+	err = PTR_ERR_OR_ZERO(ipd);
+	if (!err)
+		err = ipoib_dress_parent(ipd);
+	if (err) {
+		ipoib_dev_free(dev);
+		free_netdev(dev);
+		return ERR_PTR(err);
+	}
 
 	return dev;
-
-err_free_dev:
-	ipoib_free(dev);
-err_free_netdev:
-	free_netdev(dev);
-	return ERR_PTR(err);
 }
 
 /* ---- events ---- */
@@ -1145,6 +1521,7 @@ static void ipoib_event(struct ib_event_handler *handler,
 		return;
 
 	ipoib_dbg(ipd, "event: %s\n", ib_event_msg(event->event));
+	ipoib_sa_forget(&ipd->hca->sa);
 	mutex_lock(&ipd->children.lock);
 	list_for_each_entry(child, &ipd->children.list, sibling)
 		ipoib_event_post(child, event->event);
@@ -1301,6 +1678,7 @@ static int ipoib_add_port(struct ipoib_hca *hca, u32 port)
 	struct ipoib_dev *ipd;
 	int err;
 
+	ipoib_link_make_room(hca->ibdev, port);
 	dev = ipoib_make_netdev(hca, port);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
@@ -1308,7 +1686,7 @@ static int ipoib_add_port(struct ipoib_hca *hca, u32 port)
 	ipd = ipoib_from_netdev(dev);
 	err = register_netdev(dev);
 	if (err) {
-		ipoib_free(dev);
+		ipoib_dev_free(dev);
 		free_netdev(dev);
 		return err;
 	}
@@ -1325,19 +1703,41 @@ static int ipoib_add_port(struct ipoib_hca *hca, u32 port)
  * With the link DEAD nothing new is started for it, so what is cancelled or
  * flushed after that stays so.
  */
-static void ipoib_remove_parent(struct ipoib_dev *ipd)
+static void ipoib_dev_condemn(struct ipoib_dev *ipd)
 {
 	struct ipoib_link_view now;
 
-	ib_unregister_event_handler(&ipd->event_handler);
 	mutex_lock(&ipd->link.lock);
 	ipoib_link_read(ipd, &now);
 	ipoib_link_step(ipd, IPOIB_EV_REMOVE, &now);
 	mutex_unlock(&ipd->link.lock);
-	cancel_delayed_work_sync(&ipd->link.rtnl_work);
+}
 
-	list_del(&ipd->sibling);
-	unregister_netdev(ipd->netdev);
+/*
+ * Children are made and deleted under RTNL. Once the parent is DEAD none is
+ * made any more; those that are there go with it.
+ */
+static void ipoib_condemn_children(struct ipoib_dev *parent)
+{
+	struct ipoib_dev **children;
+	unsigned int count;
+	unsigned int i;
+
+	rtnl_lock();
+	children = ipoib_children_get(parent, &count);
+	for (i = 0; i < count; i++)
+		ipoib_dev_condemn(children[i]);
+	rtnl_unlock();
+	kvfree(children);
+}
+
+static void ipoib_quit_parent(struct ipoib_dev *ipd)
+{
+	ib_unregister_event_handler(&ipd->event_handler);
+	ipoib_dev_condemn(ipd);
+	ipoib_condemn_children(ipd);
+	if (cancel_delayed_work_sync(&ipd->link.rtnl_work))
+		dev_put(ipd->netdev);
 }
 
 static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
@@ -1350,6 +1750,7 @@ static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
 
 	hca->ibdev = ibdev;
 	INIT_LIST_HEAD(&hca->parents);
+	ipoib_sa_init(&hca->sa, ibdev);
 	hca->rtnl_wq = alloc_ordered_workqueue("ipoib_rtnl_%s", 0,
 					       dev_name(&ibdev->dev));
 	if (!hca->rtnl_wq) {
@@ -1363,6 +1764,7 @@ static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
 static void ipoib_destroy_hca(struct ipoib_hca *hca)
 {
 	destroy_workqueue(hca->rtnl_wq);
+	ipoib_sa_exit(&hca->sa);
 	kfree(hca);
 }
 
@@ -1411,9 +1813,19 @@ static void ipoib_remove_one(struct ib_device *ibdev, void *client_data)
 {
 	struct ipoib_hca *hca = client_data;
 	struct ipoib_dev *ipd, *next;
+	LIST_HEAD(list);
 
-	list_for_each_entry_safe(ipd, next, &hca->parents, sibling)
-		ipoib_remove_parent(ipd);
+	list_for_each_entry(ipd, &hca->parents, sibling)
+		ipoib_quit_parent(ipd);
+
+	rtnl_lock();
+	list_for_each_entry_safe(ipd, next, &hca->parents, sibling) {
+		list_del_init(&ipd->sibling);
+		ipoib_children_remove(ipd, &list);
+		unregister_netdevice_queue(ipd->netdev, &list);
+	}
+	unregister_netdevice_many(&list);
+	rtnl_unlock();
 	ipoib_destroy_hca(hca);
 }
 
@@ -1448,8 +1860,31 @@ static int ipoib_netdev_event(struct notifier_block *nb, unsigned long event,
 {
 	struct net_device *dev = netdev_notifier_info_to_dev(ptr);
 
-	if (event == NETDEV_CHANGEADDR && ipoib_netdev_is_ours(dev))
+	if (!ipoib_netdev_is_ours(dev))
+		return NOTIFY_DONE;
+
+	switch (event) {
+	case NETDEV_CHANGEADDR:
 		ipoib_broadcast_changed(ipoib_from_netdev(dev));
+		break;
+	case NETDEV_UP:
+		ipoib_children_follow(ipoib_from_netdev(dev), true);
+		break;
+	case NETDEV_GOING_DOWN:
+		ipoib_children_follow(ipoib_from_netdev(dev), false);
+		break;
+	case NETDEV_REGISTER:
+		ipoib_fs_add(ipoib_from_netdev(dev));
+		break;
+	case NETDEV_CHANGENAME:
+		ipoib_fs_rename(ipoib_from_netdev(dev));
+		break;
+	case NETDEV_UNREGISTER:
+		ipoib_fs_remove(ipoib_from_netdev(dev));
+		break;
+	default:
+		break;
+	}
 
 	return NOTIFY_DONE;
 }
@@ -1464,6 +1899,7 @@ static int __init ipoib_module_init(void)
 {
 	int err;
 
+	ipoib_fs_init();
 	ipoib_ring_param("recv_queue_size", &ipoib_recv_queue_size,
 			 IPOIB_RX_RING_LEAST);
 	ipoib_ring_param("send_queue_size", &ipoib_send_queue_size,
@@ -1490,6 +1926,7 @@ err_unregister_link:
 	rtnl_link_unregister(&ipoib_link_ops);
 err_unregister_sa:
 	ib_sa_unregister_client(&ipoib_sa_client);
+	ipoib_fs_exit();
 	return err;
 }
 
@@ -1500,6 +1937,7 @@ static void __exit ipoib_module_exit(void)
 	rtnl_link_unregister(&ipoib_link_ops);
 	/* waits for the last query's callback to return */
 	ib_sa_unregister_client(&ipoib_sa_client);
+	ipoib_fs_exit();
 	rcu_barrier();
 }
 

@@ -31,6 +31,67 @@ TRACE_EVENT(ipoib_link,
 		      __entry->event, __entry->from, __entry->to)
 );
 
+TRACE_EVENT(ipoib_reason,
+	    TP_PROTO(const struct net_device *dev, u8 reason, int status,
+		     u32 tries),
+	    TP_ARGS(dev, reason, status, tries),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __field(u8, reason)
+			     __field(int, status)
+			     __field(u32, tries)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   __entry->reason = reason;
+			   __entry->status = status;
+			   __entry->tries = tries;),
+	    TP_printk("ifindex=%d reason=%s status=%d tries=%u",
+		      __entry->ifindex,
+		      ipoib_link_reason_name(__entry->reason),
+		      __entry->status, __entry->tries)
+);
+
+TRACE_EVENT(ipoib_child,
+	    TP_PROTO(const struct net_device *parent,
+		     const struct net_device *dev, u16 pkey, bool added),
+	    TP_ARGS(parent, dev, pkey, added),
+	    TP_STRUCT__entry(__field(int, parent)
+			     __field(int, ifindex)
+			     __field(u16, pkey)
+			     __field(bool, added)),
+	    TP_fast_assign(__entry->parent = parent->ifindex;
+			   __entry->ifindex = dev->ifindex;
+			   __entry->pkey = pkey;
+			   __entry->added = added;),
+	    TP_printk("ifindex=%d parent=%d pkey=%#06x %s", __entry->ifindex,
+		      __entry->parent, __entry->pkey,
+		      __entry->added ? "added" : "removed")
+);
+
+TRACE_EVENT(ipoib_neigh,
+	    TP_PROTO(const struct net_device *dev, const u8 *ha, bool added),
+	    TP_ARGS(dev, ha, added),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __array(u8, ha, 20)
+			     __field(bool, added)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   memcpy(__entry->ha, ha, 20);
+			   __entry->added = added;),
+	    TP_printk("ifindex=%d ha=%20phC %s", __entry->ifindex,
+		      __entry->ha, __entry->added ? "added" : "removed")
+);
+
+TRACE_EVENT(ipoib_queue,
+	    TP_PROTO(const struct net_device *dev, u16 queue, bool stopped),
+	    TP_ARGS(dev, queue, stopped),
+	    TP_STRUCT__entry(__field(int, ifindex)
+			     __field(u16, queue)
+			     __field(bool, stopped)),
+	    TP_fast_assign(__entry->ifindex = dev->ifindex;
+			   __entry->queue = queue;
+			   __entry->stopped = stopped;),
+	    TP_printk("ifindex=%d queue=%u %s", __entry->ifindex,
+		      __entry->queue, __entry->stopped ? "stopped" : "woken")
+);
+
 TRACE_EVENT(ipoib_mcast,
 	    TP_PROTO(const struct net_device *dev, const u8 *mgid, u8 event,
 		     u8 from, u8 to),

@@ -7,8 +7,8 @@
  * struct of the driver, so all of it runs in KUnit.
  *
  * Stages: P_Key, hardware address, multicast GID, encapsulation, receive
- * buffers, receive verdict, work request tag, ring, backoff, link states, group
- * states.
+ * buffers, receive verdict, work request tag, ring, backoff, link states, link
+ * reasons, group states.
  */
 #ifndef IPOIB_WIRE_H
 #define IPOIB_WIRE_H
@@ -54,6 +54,9 @@
 
 /* ethertypes with a meaning on this link which if_ether.h may not name */
 #define IPOIB_PROTO_TIPC	0x88ca
+
+/* Behind flags, queue pair number and subnet prefix: what a user may choose. */
+#define IPOIB_HWADDR_GUID_AT	12
 
 /* ---- P_Key --------------------------------------------------------------- */
 
@@ -1208,6 +1211,130 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 	}
 }
 
+/* ---- link reasons -------------------------------------------------------- */
+
+/**
+ * enum ipoib_link_reason - why there is no carrier
+ * @IPOIB_WHY_UP: there is
+ * @IPOIB_WHY_REMOVED: the HCA goes away
+ * @IPOIB_WHY_ADMIN_DOWN: the administrator has the interface down
+ * @IPOIB_WHY_PKEY_ABSENT: its P_Key is not in the port's table
+ * @IPOIB_WHY_PORT_DOWN: the port is not ACTIVE
+ * @IPOIB_WHY_LID_0: the port has no LID
+ * @IPOIB_WHY_GID_ABSENT: the interface's GID is not in the port's table
+ * @IPOIB_WHY_RESTARTING: the queue pairs are being started anew
+ * @IPOIB_WHY_MTU_MISMATCH: the broadcast group's MTU is more than the port can
+ * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer
+ * @IPOIB_WHY_BCAST_JOINING: the broadcast group is not joined yet
+ * @IPOIB_LINK_REASONS: how many there are
+ */
+enum ipoib_link_reason {
+	IPOIB_WHY_UP,
+	IPOIB_WHY_REMOVED,
+	IPOIB_WHY_ADMIN_DOWN,
+	IPOIB_WHY_PKEY_ABSENT,
+	IPOIB_WHY_PORT_DOWN,
+	IPOIB_WHY_LID_0,
+	IPOIB_WHY_GID_ABSENT,
+	IPOIB_WHY_RESTARTING,
+	IPOIB_WHY_MTU_MISMATCH,
+	IPOIB_WHY_SM_UNREACHABLE,
+	IPOIB_WHY_BCAST_JOINING,
+	IPOIB_LINK_REASONS,
+};
+
+/**
+ * struct ipoib_link_facts - what a reason is found from
+ * @state: of the link
+ * @restarting: its transport is being closed and opened
+ * @port_active: the port is ACTIVE
+ * @gid_good: own GID is in the port's table
+ * @pkey: own P_Key
+ * @lid: of the port
+ * @sm_lid: of the subnet manager, as the port knows it
+ * @status: errno of the last attempt to join the broadcast group, or 0
+ * @tries: attempts that failed in a row
+ */
+struct ipoib_link_facts {
+	enum ipoib_link_state state;
+	bool restarting;
+	bool port_active;
+	bool gid_good;
+	u16 pkey;
+	u32 lid;
+	u32 sm_lid;
+	int status;
+	u32 tries;
+};
+
+static inline enum ipoib_link_reason
+ipoib_link_why_joining(const struct ipoib_link_facts *facts)
+{
+	if (!facts->port_active)
+		return IPOIB_WHY_PORT_DOWN;
+	if (!facts->lid)
+		return IPOIB_WHY_LID_0;
+	if (!facts->gid_good)
+		return IPOIB_WHY_GID_ABSENT;
+	if (facts->restarting)
+		return IPOIB_WHY_RESTARTING;
+	if (facts->status == -EMSGSIZE)
+		return IPOIB_WHY_MTU_MISMATCH;
+	if (!facts->sm_lid || facts->status == -ETIMEDOUT)
+		return IPOIB_WHY_SM_UNREACHABLE;
+
+	return IPOIB_WHY_BCAST_JOINING;
+}
+
+/**
+ * ipoib_link_why() - why has a link no carrier?
+ * @facts: what is known
+ *
+ * Return: the reason that has to go first.
+ */
+static inline enum ipoib_link_reason
+ipoib_link_why(const struct ipoib_link_facts *facts)
+{
+	switch (facts->state) {
+	case IPOIB_LINK_ACTIVE:
+		return IPOIB_WHY_UP;
+	case IPOIB_LINK_DOWN:
+		return IPOIB_WHY_ADMIN_DOWN;
+	case IPOIB_LINK_NO_PKEY:
+		return IPOIB_WHY_PKEY_ABSENT;
+	case IPOIB_LINK_JOINING:
+		return ipoib_link_why_joining(facts);
+	default:
+		return IPOIB_WHY_REMOVED;
+	}
+}
+
+/**
+ * ipoib_link_reason_name() - a reason's word, as users know it
+ * @reason: which
+ *
+ * Return: the word; users' scripts compare it, so it never changes.
+ */
+static inline const char *
+ipoib_link_reason_name(enum ipoib_link_reason reason)
+{
+	static const char * const names[IPOIB_LINK_REASONS] = {
+		[IPOIB_WHY_UP] = "up",
+		[IPOIB_WHY_REMOVED] = "removed",
+		[IPOIB_WHY_ADMIN_DOWN] = "admin-down",
+		[IPOIB_WHY_PKEY_ABSENT] = "pkey-absent",
+		[IPOIB_WHY_PORT_DOWN] = "port-down",
+		[IPOIB_WHY_LID_0] = "lid-0",
+		[IPOIB_WHY_GID_ABSENT] = "gid-absent",
+		[IPOIB_WHY_RESTARTING] = "restarting",
+		[IPOIB_WHY_MTU_MISMATCH] = "mtu-mismatch",
+		[IPOIB_WHY_SM_UNREACHABLE] = "sm-unreachable",
+		[IPOIB_WHY_BCAST_JOINING] = "bcast-joining",
+	};
+
+	return names[reason];
+}
+
 /* ---- group states -------------------------------------------------------- */
 
 /**
@@ -1423,6 +1550,17 @@ static inline const struct ipoib_mcast_cell *
 ipoib_mcast_next(enum ipoib_mcast_state state, enum ipoib_mcast_event event)
 {
 	return &ipoib_mcast_table[state][event];
+}
+
+/**
+ * ipoib_mcast_is_asking() - does a group in this state wait for an answer?
+ * @state: of the group
+ *
+ * Return: true when it does.
+ */
+static inline bool ipoib_mcast_is_asking(enum ipoib_mcast_state state)
+{
+	return state == IPOIB_MCAST_JOINING || state == IPOIB_MCAST_RENEWING;
 }
 
 /**
