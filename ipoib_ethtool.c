@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * What does ethtool see of an interface?
+ * What does ethtool see of an interface, and what may it change?
  *
- * Reads only. An accelerated HCA driver brings its own table instead.
+ * An accelerated HCA driver brings its own table instead.
  *
- * Stages: driver, link settings, statistics.
+ * Stages: driver, link settings, moderation, rings and queues, statistics.
  */
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
@@ -110,7 +110,136 @@ static int ipoib_get_link_ksettings(struct net_device *dev,
 	return 0;
 }
 
+/* ---- moderation ---- */
+
+static int ipoib_get_coalesce(struct net_device *dev,
+			      struct ethtool_coalesce *coal,
+			      struct kernel_ethtool_coalesce *kernel_coal,
+			      struct netlink_ext_ack *extack)
+{
+	const struct ipoib_rxq *rxq = &ipoib_from_netdev(dev)->ud.rxq;
+
+	coal->rx_coalesce_usecs = rxq->usecs;
+	coal->rx_max_coalesced_frames = rxq->frames;
+	return 0;
+}
+
+static int ipoib_set_coalesce(struct net_device *dev,
+			      struct ethtool_coalesce *coal,
+			      struct kernel_ethtool_coalesce *kernel_coal,
+			      struct netlink_ext_ack *extack)
+{
+	/* what the verb takes */
+	if (coal->rx_coalesce_usecs > U16_MAX ||
+	    coal->rx_max_coalesced_frames > U16_MAX) {
+		NL_SET_ERR_MSG_MOD(extack, "rx-usecs and rx-frames are 65535 at most");
+		return -EINVAL;
+	}
+
+	return ipoib_ud_set_moderation(ipoib_from_netdev(dev),
+				       coal->rx_coalesce_usecs,
+				       coal->rx_max_coalesced_frames);
+}
+
+/* ---- rings and queues ---- */
+
+static void ipoib_get_ringparam(struct net_device *dev,
+				struct ethtool_ringparam *ring,
+				struct kernel_ethtool_ringparam *kernel_ring,
+				struct netlink_ext_ack *extack)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	ring->rx_max_pending = ipoib_ud_ring_most(ipd, ipoib_recv_queue_size);
+	ring->tx_max_pending = ipoib_ud_ring_most(ipd, ipoib_send_queue_size);
+	ring->rx_pending = ipd->ud.rxq.size;
+	ring->tx_pending = ipd->ud.tx_size;
+}
+
+static int ipoib_set_ringparam(struct net_device *dev,
+			       struct ethtool_ringparam *ring,
+			       struct kernel_ethtool_ringparam *kernel_ring,
+			       struct netlink_ext_ack *extack)
+{
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	u32 tx_most = ipoib_ud_ring_most(ipd, ipoib_send_queue_size);
+	u32 tx_least = min_t(u32, IPOIB_TX_RING_LEAST, tx_most);
+	u32 tx_size;
+	int err;
+
+	if (ring->rx_mini_pending || ring->rx_jumbo_pending) {
+		NL_SET_ERR_MSG_MOD(extack, "There is one receive ring, for packets of all sizes");
+		return -EINVAL;
+	}
+	if (ring->rx_pending < IPOIB_RX_RING_LEAST) {
+		NL_SET_ERR_MSG_MOD(extack, "The receive ring holds 2 packets at least");
+		return -EINVAL;
+	}
+	if (ring->tx_pending < tx_least) {
+		NL_SET_ERR_MSG_MOD(extack, "A transmit ring holds 128 packets at least");
+		return -EINVAL;
+	}
+
+	tx_size = ipoib_ring_size(ring->tx_pending, tx_least, tx_most);
+	err = ipoib_ud_set_rings(ipd, ring->rx_pending, tx_size);
+	if (err == -EBUSY)
+		NL_SET_ERR_MSG_MOD(extack, "A transmit ring does not run empty: try again");
+
+	return err;
+}
+
+static void ipoib_get_channels(struct net_device *dev,
+			       struct ethtool_channels *channels)
+{
+	channels->max_rx = 1;
+	channels->rx_count = 1;
+	channels->max_tx = dev->num_tx_queues;
+	channels->tx_count = dev->real_num_tx_queues;
+}
+
+static int ipoib_set_channels(struct net_device *dev,
+			      struct ethtool_channels *channels)
+{
+	/* more than there can be has been refused by the core */
+	if (channels->rx_count != 1 || !channels->tx_count)
+		return -EINVAL;
+
+	return ipoib_ud_set_queues(ipoib_from_netdev(dev), channels->tx_count);
+}
+
 /* ---- statistics ---- */
+
+/* each queue's */
+static const char * const ipoib_queue_names[] = {
+	"packets",
+	"bytes",
+	"stops",
+	"wakes",
+	"csum",
+	"lso",
+	"lso_packets",
+};
+
+static const char * const ipoib_heal_names[IPOIB_HEAL_STAGES] = {
+	[IPOIB_HEAL_REARM] = "heal_rearm",
+	[IPOIB_HEAL_SQE] = "heal_sqe",
+	[IPOIB_HEAL_RESET] = "heal_reset",
+	[IPOIB_HEAL_RECREATE] = "heal_recreate",
+};
+
+static const char * const ipoib_count_names[IPOIB_COUNTS] = {
+	[IPOIB_N_JOIN_REQUESTS] = "join_requests",
+	[IPOIB_N_JOIN_GRANTS] = "join_grants",
+	[IPOIB_N_JOIN_REFUSALS] = "join_refusals",
+	[IPOIB_N_JOIN_VOIDS] = "join_voids",
+	[IPOIB_N_PATH_QUERIES] = "path_queries",
+	[IPOIB_N_PATH_ANSWERS] = "path_answers",
+	[IPOIB_N_PATH_REFUSALS] = "path_refusals",
+	[IPOIB_N_PATH_SHARED] = "path_shared",
+	[IPOIB_N_NEIGH_ADDS] = "neigh_adds",
+	[IPOIB_N_NEIGH_REMOVES] = "neigh_removes",
+	[IPOIB_N_ANNOUNCEMENTS] = "announcements",
+};
 
 static int ipoib_get_sset_count(struct net_device *dev, int set)
 {
@@ -119,26 +248,31 @@ static int ipoib_get_sset_count(struct net_device *dev, int set)
 	if (set != ETH_SS_STATS)
 		return -EOPNOTSUPP;
 
-	return ARRAY_SIZE(ipoib_base_names) + 2 * ipd->ud.num_txq +
-	       IPOIB_DROP_REASONS;
+	return ARRAY_SIZE(ipoib_base_names) +
+	       ARRAY_SIZE(ipoib_queue_names) * ipd->ud.num_txq +
+	       IPOIB_DROP_REASONS + IPOIB_HEAL_STAGES + IPOIB_COUNTS;
 }
 
 static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
 {
 	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	unsigned int i;
+	unsigned int i, n;
 
 	if (set != ETH_SS_STATS)
 		return;
 
 	memcpy(data, ipoib_base_names, sizeof(ipoib_base_names));
 	data += sizeof(ipoib_base_names);
-	for (i = 0; i < ipd->ud.num_txq; i++) {
-		ethtool_sprintf(&data, "tx%u_packets", i);
-		ethtool_sprintf(&data, "tx%u_bytes", i);
-	}
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		for (n = 0; n < ARRAY_SIZE(ipoib_queue_names); n++)
+			ethtool_sprintf(&data, "tx%u_%s", i,
+					ipoib_queue_names[n]);
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)
 		ethtool_sprintf(&data, "drop_%s", ipoib_drop_name(i));
+	for (i = 0; i < IPOIB_HEAL_STAGES; i++)
+		ethtool_puts(&data, ipoib_heal_names[i]);
+	for (i = 0; i < IPOIB_COUNTS; i++)
+		ethtool_puts(&data, ipoib_count_names[i]);
 }
 
 static u64 *ipoib_put_base_stats(struct net_device *dev, u64 *data)
@@ -157,27 +291,51 @@ static u64 *ipoib_put_base_stats(struct net_device *dev, u64 *data)
 	return data;
 }
 
+static u64 *ipoib_put_queue_stats(const struct ipoib_txq *txq, u64 *data)
+{
+	struct ipoib_txq_totals totals;
+
+	ipoib_txq_stats(txq, &totals);
+	*data++ = totals.packets;
+	*data++ = totals.bytes;
+	*data++ = totals.stops;
+	*data++ = totals.wakes;
+	*data++ = totals.csum;
+	*data++ = totals.lso;
+	*data++ = totals.lso_packets;
+	return data;
+}
+
 static void ipoib_get_ethtool_stats(struct net_device *dev,
 				    struct ethtool_stats *estats, u64 *data)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	struct ipoib_txq_totals totals;
 	unsigned int i;
 
 	data = ipoib_put_base_stats(dev, data);
-	for (i = 0; i < ipd->ud.num_txq; i++) {
-		ipoib_txq_stats(ipd->ud.txq[i], &totals);
-		*data++ = totals.packets;
-		*data++ = totals.bytes;
-	}
+	for (i = 0; i < ipd->ud.num_txq; i++)
+		data = ipoib_put_queue_stats(ipd->ud.txq[i], data);
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)
 		*data++ = atomic64_read(&ipd->drops[i]);
+	for (i = 0; i < IPOIB_HEAL_STAGES; i++)
+		*data++ = atomic64_read(&ipd->ud.heals[i]);
+	for (i = 0; i < IPOIB_COUNTS; i++)
+		*data++ = atomic64_read(&ipd->counts[i]);
 }
 
 const struct ethtool_ops ipoib_ethtool_ops = {
+	.supported_coalesce_params = ETHTOOL_COALESCE_RX_USECS |
+				     ETHTOOL_COALESCE_RX_MAX_FRAMES,
 	.get_drvinfo = ipoib_get_drvinfo,
 	.get_link = ethtool_op_get_link,
 	.get_link_ksettings = ipoib_get_link_ksettings,
+	.get_ts_info = ethtool_op_get_ts_info,
+	.get_coalesce = ipoib_get_coalesce,
+	.set_coalesce = ipoib_set_coalesce,
+	.get_ringparam = ipoib_get_ringparam,
+	.set_ringparam = ipoib_set_ringparam,
+	.get_channels = ipoib_get_channels,
+	.set_channels = ipoib_set_channels,
 	.get_sset_count = ipoib_get_sset_count,
 	.get_strings = ipoib_get_strings,
 	.get_ethtool_stats = ipoib_get_ethtool_stats,
