@@ -22,6 +22,9 @@ ib_ipoib-y += ipoib_neigh.o
 ib_ipoib-y += ipoib_verbs.o
 ib_ipoib-y += ipoib_ethtool.o
 ib_ipoib-y += ipoib_netlink.o
+ib_ipoib-y += ipoib_fs.o
+ib_ipoib-y += ipoib_sa.o
+ib_ipoib-y += ipoib_vlan.o
 
 # define_trace.h includes ipoib_trace.h once more, by name
 CFLAGS_ipoib_main.o := -I$(src)
