@@ -24,9 +24,25 @@
 #define netif_set_mtu(dev, mtu)	dev_set_mtu(dev, mtu)
 #endif
 
+#ifdef IPOIB_LACKS_ETHTOOL_PUTS
+#include <linux/ethtool.h>
+
+static inline void ethtool_puts(u8 **data, const char *text)
+{
+	strscpy(*data, text, ETH_GSTRING_LEN);
+	*data += ETH_GSTRING_LEN;
+}
+#endif
+
 #ifdef IPOIB_LACKS_QUEUE_SET_NAPI
 /* nobody asks which NAPI serves a queue */
-#define netif_queue_set_napi(dev, index, type, napi)	do { } while (0)
+static inline void ipoib_no_queue_napi(const void *dev, unsigned int index,
+				       const void *napi)
+{
+}
+
+#define netif_queue_set_napi(dev, index, type, napi)			\
+	ipoib_no_queue_napi(dev, index, napi)
 #endif
 
 #ifdef IPOIB_LACKS_RDMA_DEV_NET
@@ -47,6 +63,41 @@
 #ifdef IPOIB_LACKS_IB_SPEED_XDR
 /* IBA volume 1, PortInfo: the bit after NDR's */
 #define IB_SPEED_XDR		BIT(8)
+#endif
+
+#ifdef IPOIB_LACKS_NEWLINK_PARAMS
+struct net;
+struct nlattr;
+
+struct rtnl_newlink_params {
+	struct net *src_net;
+	struct nlattr **tb;
+	struct nlattr **data;
+};
+
+static inline struct net *
+rtnl_newlink_link_net(struct rtnl_newlink_params *params)
+{
+	return params->src_net;
+}
+
+#define IPOIB_THUNK_NEWLINK(name, ...)					\
+	name##_by_params(__VA_ARGS__);					\
+static int name(struct net *src_net, struct net_device *dev,		\
+		struct nlattr *tb[], struct nlattr *data[],		\
+		struct netlink_ext_ack *extack)				\
+{									\
+	struct rtnl_newlink_params params = {				\
+		.src_net = src_net,					\
+		.tb = tb,						\
+		.data = data,						\
+	};								\
+									\
+	return name##_by_params(dev, &params, extack);			\
+}									\
+static int name##_by_params(__VA_ARGS__)
+#define ipoib_newlink(...)						\
+	IPOIB_THUNK_NEWLINK(ipoib_newlink, __VA_ARGS__)
 #endif
 
 #ifdef IPOIB_LACKS_RX_MODE_ASYNC
@@ -73,14 +124,14 @@ static int name##_dev(__VA_ARGS__)
 #endif
 
 #ifdef IPOIB_LACKS_UNSIGNED_NUM_PRS
-#define ipoib_path_done(...)						\
-	ipoib_path_done_unsigned(__VA_ARGS__);				\
-static void ipoib_path_done(int status, struct sa_path_rec *rec, int num, \
-			    void *context)				\
+#define ipoib_sa_done(...)						\
+	ipoib_sa_done_unsigned(__VA_ARGS__);				\
+static void ipoib_sa_done(int status, struct sa_path_rec *rec, int num,	\
+			  void *context)				\
 {									\
-	ipoib_path_done_unsigned(status, rec, num, context);		\
+	ipoib_sa_done_unsigned(status, rec, num, context);		\
 }									\
-static void ipoib_path_done_unsigned(__VA_ARGS__)
+static void ipoib_sa_done_unsigned(__VA_ARGS__)
 #endif
 
 #endif /* IPOIB_COMPAT_H */
