@@ -342,6 +342,71 @@ static void ack_of_one_event_keeps_the_others(struct kunit *test)
 			BIT(IPOIB_EV_JOIN_CHANGED));
 }
 
+/* A link that waits for its broadcast group; each test adds its trouble. */
+static struct ipoib_link_facts link_joining(void)
+{
+	return (struct ipoib_link_facts){
+		.state = IPOIB_LINK_JOINING,
+		.port_active = true,
+		.gid_good = true,
+		.lid = 5,
+		.sm_lid = 1,
+	};
+}
+
+static void why_of_each_state(struct kunit *test)
+{
+	static const enum ipoib_link_reason want[] = {
+		[IPOIB_LINK_DOWN] = IPOIB_WHY_ADMIN_DOWN,
+		[IPOIB_LINK_NO_PKEY] = IPOIB_WHY_PKEY_ABSENT,
+		[IPOIB_LINK_JOINING] = IPOIB_WHY_BCAST_JOINING,
+		[IPOIB_LINK_ACTIVE] = IPOIB_WHY_UP,
+		[IPOIB_LINK_DEAD] = IPOIB_WHY_REMOVED,
+	};
+	struct ipoib_link_facts facts = link_joining();
+	unsigned int s;
+
+	for (s = 0; s < IPOIB_LINK_STATES; s++) {
+		facts.state = s;
+		KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), want[s]);
+	}
+}
+
+/* what has to be mended first is said first */
+static void why_joining_in_the_order_of_mending(struct kunit *test)
+{
+	struct ipoib_link_facts facts = link_joining();
+
+	facts.status = -ETIMEDOUT;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
+	facts.status = -EMSGSIZE;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_MTU_MISMATCH);
+	facts.restarting = true;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_RESTARTING);
+	facts.gid_good = false;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_GID_ABSENT);
+	facts.lid = 0;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_LID_0);
+	facts.port_active = false;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_PORT_DOWN);
+}
+
+static void why_without_a_subnet_manager(struct kunit *test)
+{
+	struct ipoib_link_facts facts = link_joining();
+
+	facts.sm_lid = 0;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
+}
+
+static void why_has_a_word_for_each(struct kunit *test)
+{
+	unsigned int r;
+
+	for (r = 0; r < IPOIB_LINK_REASONS; r++)
+		KUNIT_EXPECT_NOT_NULL(test, ipoib_link_reason_name(r));
+}
+
 static struct kunit_case link_cases[] = {
 	KUNIT_CASE(table_every_cell_as_the_law_says),
 	KUNIT_CASE(table_dead_is_the_end),
@@ -359,6 +424,10 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(diff_each_parameter_of_the_group),
 	KUNIT_CASE(ack_settles_every_difference),
 	KUNIT_CASE(ack_of_one_event_keeps_the_others),
+	KUNIT_CASE(why_of_each_state),
+	KUNIT_CASE(why_joining_in_the_order_of_mending),
+	KUNIT_CASE(why_without_a_subnet_manager),
+	KUNIT_CASE(why_has_a_word_for_each),
 	{}
 };
 

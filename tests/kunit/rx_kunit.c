@@ -178,6 +178,59 @@ static void judge_without_queues_nothing_is_echo(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rx_verdict(c), IPOIB_RX_HOST);
 }
 
+/* every byte has a place, and the last piece is not without any */
+static void layout_holds_the_whole_buffer(struct kunit *test)
+{
+	static const u32 mtus[] = { 256, 512, 1024, 2048, 4096, 8192, 10240 };
+	struct ipoib_rx_layout layout;
+	u32 sge, bytes;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mtus); i++) {
+		bytes = ipoib_rx_buf_bytes(mtus[i]);
+		for (sge = 1; sge <= 8; sge++) {
+			layout = ipoib_rx_layout(bytes, sge);
+			KUNIT_EXPECT_LE(test, 1 + layout.frags, sge);
+			KUNIT_EXPECT_LE(test, layout.frags, IPOIB_RX_FRAGS);
+			KUNIT_EXPECT_GE(test, layout.head_bytes +
+					layout.frags * layout.frag_bytes,
+					bytes);
+			if (layout.frags)
+				KUNIT_EXPECT_LT(test, layout.head_bytes +
+						(layout.frags - 1) *
+						layout.frag_bytes, bytes);
+		}
+	}
+}
+
+/* with pages of 4 KiB and of 64 KiB alike: pieces are cut from them */
+static void layout_of_the_usual_mtus(struct kunit *test)
+{
+	struct ipoib_rx_layout layout;
+
+	layout = ipoib_rx_layout(ipoib_rx_buf_bytes(2048), 16);
+	KUNIT_EXPECT_EQ(test, layout.frags, 1);
+	KUNIT_EXPECT_EQ(test, layout.frag_bytes, 2048);
+	layout = ipoib_rx_layout(ipoib_rx_buf_bytes(4096), 16);
+	KUNIT_EXPECT_EQ(test, layout.frags, 2);
+	KUNIT_EXPECT_EQ(test, layout.frag_bytes, 2048);
+	layout = ipoib_rx_layout(ipoib_rx_buf_bytes(4096), 2);
+	KUNIT_EXPECT_EQ(test, layout.frags, 1);
+	KUNIT_EXPECT_EQ(test, layout.frag_bytes, 4096);
+	layout = ipoib_rx_layout(ipoib_rx_buf_bytes(4096), 1);
+	KUNIT_EXPECT_EQ(test, layout.frags, 0);
+	KUNIT_EXPECT_EQ(test, layout.head_bytes, 4136);
+}
+
+static void lso_packets_count_the_last_one(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(0, 1000), 1);
+	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(1, 1000), 1);
+	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(1000, 1000), 1);
+	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(1001, 1000), 2);
+	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(65000, 1000), 65);
+}
+
 static struct kunit_case rx_cases[] = {
 	KUNIT_CASE(judge_unicast_is_for_the_host),
 	KUNIT_CASE(judge_broadcast_by_its_gid),
@@ -191,6 +244,9 @@ static struct kunit_case rx_cases[] = {
 	KUNIT_CASE(judge_echo_needs_own_gid_where_there_is_one),
 	KUNIT_CASE(judge_echo_before_the_type),
 	KUNIT_CASE(judge_without_queues_nothing_is_echo),
+	KUNIT_CASE(layout_holds_the_whole_buffer),
+	KUNIT_CASE(layout_of_the_usual_mtus),
+	KUNIT_CASE(lso_packets_count_the_last_one),
 	{}
 };
 
