@@ -28,11 +28,15 @@ import os
 #			was refused once
 #	heals		start a receive queue pair anew that fell into error
 #	queues		spread flows over several queues
-# The kernel's own driver has none of these four.
+#	reason		say why there is no carrier, and show what it knows
+#	hitless		lose nothing when a subnet manager comes and goes
+#	rings		change rings and queues while they run
+#	partitions	make children in both ways alike
+# The kernel's own driver has none of these eight.
 ABILITIES = {
     "stock": {"netdev", "children", "coalesce", "csum", "lso"},
-    "ours": {"netdev", "queues", "csum", "follows_pkey", "retries_ah",
-             "heals"},
+    "ours": {"netdev", "children", "coalesce", "queues", "csum", "lso", "follows_pkey", "retries_ah",
+             "heals", "reason", "hitless", "rings", "partitions"},
     "none": set(),
 }
 

@@ -7,11 +7,14 @@ polls a condition and fails with what it waited for.
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import sys
 import time
 
 FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
@@ -353,6 +356,78 @@ def reaches(host, address):
     """One ping, true when it is answered."""
     return on(host, "ping", "-n", "-c", 1, "-W", 1, address,
               check=False).returncode == 0
+
+
+class Pinger:
+    """Pings in the background; what came of them once they have ended."""
+
+    def __init__(self, host, address, interval):
+        self.process = start_on(host, "ping", "-n", "-q", "-i", interval,
+                                address, stdout=subprocess.PIPE)
+        self.sent = self.received = 0
+        self.slowest_ms = 0.0
+
+    def end(self):
+        """Stop, give the last ones a moment, and read the summary."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        text = self.process.communicate(timeout=60 * SLOW)[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        self.sent, self.received = map(int, found.groups())
+        rtt = re.search(r"= [\d.]+/[\d.]+/([\d.]+)/", text)
+        self.slowest_ms = float(rtt.group(1)) if rtt else 0.0
+
+    @property
+    def lost(self):
+        """Those without an answer, but for the one under way at the end."""
+        return max(self.sent - self.received - 1, 0)
+
+
+@contextlib.contextmanager
+def pinging(host, address, interval=0.001):
+    """Ping a thousand times a second while something happens."""
+    pinger = Pinger(host, address, interval)
+    try:
+        yield pinger
+    finally:
+        pinger.end()
+
+
+def link_up(host):
+    """Up, with carrier, and with the IPv6 address that going down took."""
+    on(host, "ip", "link", "set", "ib0", "up")
+    wait_until("carrier", lambda: has_carrier(host), timeout=60)
+    on(host, "ip", "addr", "replace", f"{ip6(host)}/64", "dev", "ib0", "nodad")
+
+
+def attr(host, file, name="ib0"):
+    """A file of an interface in sysfs, without its newline."""
+    return on(host, "cat", f"/sys/class/net/{name}/{file}").stdout.rstrip("\n")
+
+
+def reason(host, name="ib0"):
+    """Why an interface has no carrier: the word, without what follows."""
+    return attr(host, "link_reason", name).split()[0]
+
+
+def write_attr(host, file, text, name="ib0", user=None):
+    """The errno of writing to a file of an interface, 0 without one."""
+    code = ("import os, sys\n"
+            "handle = os.open(sys.argv[1], os.O_WRONLY)\n"
+            "try:\n    os.write(handle, bytes.fromhex(sys.argv[2]))\n"
+            "except OSError as error:\n    print(error.errno)\n"
+            "else:\n    print(0)\n")
+    data = text if isinstance(text, bytes) else text.encode()
+    prefix = ["setpriv", "--reuid", user, "--clear-groups"] if user else []
+    done = on(host, *prefix, sys.executable, "-c", code,
+              f"/sys/class/net/{name}/{file}", data.hex(), check=False)
+    return int(done.stdout) if done.returncode == 0 else errno.EACCES
+
+
+def interface_names(host):
+    """Names of a host's interfaces."""
+    return {one["ifname"] for one in
+            json.loads(on(host, "ip", "-j", "link").stdout)}
 
 
 def ethtool_stats(host, name="ib0"):

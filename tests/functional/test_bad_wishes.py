@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Wishes that cannot be: a clear no, and nothing is lost."""
+
+import errno
+
+import pytest
+
+from labkit import attr, interface_names, ip4, link, on, ping, write_attr
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
+
+JUNK = [b"", b"\n", b"junk", b"junk\n", b"-1\n", b"99999999999999999999\n",
+        b"0\n", b"0x8000\n", b"65536\n", b"\x00\xff\xfe\x01", b"x" * 4095]
+
+
+@pytest.fixture(autouse=True)
+def unharmed():
+    before = interface_names(1)
+    yield
+    assert interface_names(1) == before
+    assert attr(1, "mode") == "datagram"
+    ping(1, ip4(2), 3)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("file", ["create_child", "delete_child"])
+def test_keys_that_are_none(file):
+    for text in JUNK[1:]:
+        code = write_attr(1, file, text)
+        # 0x8000 and 0 name no partition, so none hangs on them either
+        assert code in (errno.EINVAL, errno.ENODEV), text
+        if file == "create_child":
+            assert code == errno.EINVAL, text
+
+
+@pytest.mark.core
+def test_keys_with_and_without_a_newline_or_a_tail():
+    for text in ("0x8002", "0x8002\n", "0x8002 ", "32770\n", "0100002 x\n"):
+        assert write_attr(1, "create_child", text) == 0, text
+        assert write_attr(1, "delete_child", "2") == 0, text
+
+
+@pytest.mark.core
+def test_modes():
+    for text in ("datagram", "datagram\n"):
+        assert write_attr(1, "mode", text) == 0
+    for text in (b"connected", b"connected\n", b"Datagram\n", *JUNK[1:]):
+        assert write_attr(1, "mode", text) == errno.EINVAL, text
+
+
+def test_umcast():
+    for text, value in (("1", "1"), ("0\n", "0"), ("7\n", "1"), ("0", "0")):
+        assert write_attr(1, "umcast", text) == 0
+        assert attr(1, "umcast") == value
+    for text in (b"junk\n", b"-1\n", b"99999999999999999999\n", b"\xff\x00"):
+        assert write_attr(1, "umcast", text) in (errno.EINVAL, errno.ERANGE)
+        assert attr(1, "umcast") == "0"
+
+
+@pytest.mark.parametrize("file", ["mode", "umcast", "create_child",
+                                  "delete_child"])
+def test_nobody_may_write(file):
+    assert write_attr(1, file, "1\n", user="65534") in (errno.EACCES,
+                                                        errno.EPERM)
+
+
+@pytest.mark.parametrize("file", ["pkey", "link_reason"])
+def test_what_is_read_only(file):
+    handle = on(1, "sh", "-c", f"echo 1 > /sys/class/net/ib0/{file}",
+                check=False)
+    assert handle.returncode
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("mtu, code, becomes", [
+    (0, 1, None), (67, 1, None), (68, 0, 68), (2044, 0, 2044),
+    (2045, 0, 2044), (4092, 0, 2044), (4093, 1, None), (65520, 1, None),
+    (65521, 1, None)])
+def test_mtus(mtu, code, becomes):
+    before = link(1)["mtu"]
+    try:
+        done = on(1, "ip", "link", "set", "ib0", "mtu", mtu, check=False)
+        assert bool(done.returncode) == bool(code)
+        assert link(1)["mtu"] == (becomes or before)
+    finally:
+        on(1, "ip", "link", "set", "ib0", "mtu", 2044)
+        # IPv6 leaves a link of less than 1280 with its addresses
+        on(1, "ip", "addr", "replace", "fd44::1/64", "dev", "ib0", "nodad")
+
+
+@pytest.mark.parametrize("words, text", [
+    (("type", "ipoib", "pkey", "0x8001"), "does not change"),
+    (("type", "ipoib", "mode", "connected"), "connected mode"),
+    (("address", "02:00:00:00:00:01"), ""),
+])
+def test_changes_that_are_refused(words, text):
+    done = on(1, "ip", "link", "set", "ib0", *words, check=False)
+    assert done.returncode
+    assert text in done.stderr

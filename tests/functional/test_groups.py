@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Many groups, groups that are only sent to, and refusals."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from labkit import (KERNEL, SLOW, ethtool_stats, fault, ip4, on, ping, pinging,
+                    port_dir, start_on, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
+
+COUNT = 1000 if KERNEL == "uml" else 200
+SM = "fab0/port1"
+# Subnet administration: the answer to a Get or Set of a membership
+MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
+
+# One socket for each group, as a host has a limit for one socket.
+JOIN = """
+import signal, socket, struct, sys
+index = socket.if_nametoindex("ib0")
+def join(number):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    group = bytes([239, 20, number >> 8, number & 255])
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                 group + struct.pack("4si", bytes(4), index))
+    return s
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+members = [join(number) for number in range(int(sys.argv[1]))]
+print("joined", flush=True)
+signal.pause()
+"""
+SEND = """
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack(
+    "4s4si", bytes(4), bytes(4), socket.if_nametoindex("ib0")))
+for number in range(int(sys.argv[1]), int(sys.argv[2])):
+    s.sendto(b"x", (f"239.30.{number >> 8}.{number & 255}", 6100))
+"""
+
+
+def attached(host, second):
+    """Groups 239.SECOND.* that a host's queue pair receives."""
+    text = (port_dir(host) / "groups").read_text()
+    return len(set(re.findall(
+        rf"ff12:401b:ffff:0000:0000:0000:0f{second:02x}:[0-9a-f]+", text)))
+
+
+@pytest.mark.long
+def test_many_groups_come_and_go_beside_a_ping():
+    """None is lost, and none waits for long."""
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
+    with pinging(1, ip4(2), 0.01) as pinger:
+        member = start_on(1, sys.executable, "-c", JOIN, COUNT,
+                          stdout=subprocess.PIPE)
+        try:
+            assert member.stdout.readline() == "joined\n"
+            wait_until("all are received",
+                       lambda: attached(1, 20) == COUNT, timeout=120)
+        finally:
+            member.kill()
+            member.wait()
+        wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
+    assert pinger.lost == 0
+    assert pinger.slowest_ms <= 50 * SLOW
+
+
+@pytest.mark.core
+def test_a_group_that_is_only_sent_to_is_not_received():
+    before = ethtool_stats(1)["join_grants"]
+    on(1, sys.executable, "-c", SEND, 0, 5)
+    wait_until("it is joined",
+               lambda: ethtool_stats(1)["join_grants"] >= before + 5)
+    assert attached(1, 30) == 0
+
+
+@pytest.mark.core
+def test_full_membership_where_senders_alone_are_refused():
+    """An SA that does not know them says no, once: not in every answer."""
+    before = ethtool_stats(1)
+    with fault(SM, "corrupt",
+               "count=1 qp=gsi at=4 xor=0200") as refusal:
+        on(1, sys.executable, "-c", SEND, 5, 6)
+        wait_until("it was refused", lambda: refusal.hit)
+    wait_until("it is joined", lambda: ethtool_stats(1)["join_grants"] >
+               before["join_grants"])
+
+
+@pytest.mark.core
+def test_the_first_retry_comes_within_a_second():
+    before = ethtool_stats(1)["join_requests"]
+    with fault(SM, "mad", f"drop {MEMBER_RECORD} every=1"):
+        on(1, sys.executable, "-c", SEND, 6, 7)
+        wait_until("it was asked for",
+                   lambda: ethtool_stats(1)["join_requests"] > before)
+    wait_until("it is joined in the end", lambda: on(
+        1, sys.executable, "-c", SEND, 6, 7) and ethtool_stats(1)[
+            "join_requests"] > before, timeout=60)
+
+
+def test_a_flood_of_groups():
+    """So many at most, and what is known is served meanwhile."""
+    with pinging(1, ip4(2), 0.01) as pinger:
+        on(1, sys.executable, "-c", SEND, 100, 6000, timeout=240)
+    assert pinger.lost == 0
+    ping(1, ip4(2), 5)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Nothing is lost while subnet managers come and go, and ports are changed."""
+
+import pathlib
+import re
+
+import pytest
+
+from labkit import (BROADCAST, FABRIC, all_active, edit, ethtool_stats,
+                    group_mlid, has_carrier, ip4, lid, link, link_up, mft, on, ping,
+                    pinging, port_dir, queue_pairs, run, switch_port, table,
+                    wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
+
+
+@pytest.fixture(autouse=True)
+def acquainted():
+    """Hosts 1 and 2 know each other, and stay so whatever ARP would do."""
+    for host, other in ((1, 2), (2, 1)):
+        wait_until("an answer", lambda a=host, b=other:
+                   ping(a, ip4(b), 1, check=False), timeout=60)
+    yield
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    for host, other in ((1, 2), (2, 1)):
+        wait_until("an answer", lambda a=host, b=other:
+                   ping(a, ip4(b), 1, check=False), timeout=60)
+
+
+def members_are_back():
+    return {switch_port(1), switch_port(2)} <= \
+        mft().get(group_mlid(BROADCAST), set())
+
+
+def carrier_changes(host):
+    return int(on(host, "cat",
+                  "/sys/class/net/ib0/carrier_changes").stdout)
+
+
+def none_was_lost(pinger, least):
+    assert pinger.sent > least
+    assert pinger.lost == 0
+
+
+@pytest.mark.core
+def test_a_restart_loses_no_packet():
+    changes = carrier_changes(1), carrier_changes(2)
+    with pinging(1, ip4(2)) as pinger:
+        run("lab-sm", "stop")
+        run("lab-sm", "start")
+        wait_until("all ports ACTIVE", all_active)
+        wait_until("members are back", members_are_back, timeout=60)
+    none_was_lost(pinger, 100)
+    assert (carrier_changes(1), carrier_changes(2)) == changes
+
+
+def test_reregistration_loses_no_packet_and_no_group():
+    """Told by the port itself, as a subnet manager would."""
+    def groups():
+        return set(re.findall(r"^mgid (\S+)",
+                              (port_dir(1) / "groups").read_text(), re.M))
+
+    joined, before = groups(), ethtool_stats(1)
+    with pinging(1, ip4(2)) as pinger:
+        run("lab-sm", "stop")
+        run("lab-sm", "start")
+        wait_until("joins were renewed", lambda: ethtool_stats(
+            1)["join_grants"] >= before["join_grants"] + len(joined))
+    none_was_lost(pinger, 100)
+    assert groups() == joined
+    assert has_carrier(1)
+
+
+@pytest.mark.lab(sm=2)
+def test_a_handover_loses_no_packet():
+    with pinging(1, ip4(2)) as pinger:
+        run("lab-sm", "stop")
+        wait_until("the second is master", lambda: "MASTER" in run(
+            "lab-sm", "status").stdout.splitlines()[1], timeout=60)
+        wait_until("members are back", members_are_back, timeout=60)
+        run("lab-sm", "start", 1)
+    none_was_lost(pinger, 100)
+
+
+def test_another_lid():
+    """Peers that ask anew find it; the carrier stays."""
+    changes = carrier_changes(2)
+    run("lab-sm", "stop")
+    old = lid(2)
+    try:
+        edit(2, "lid", old + 40)
+        wait_until("it is seen", lambda: lid(2) == old + 40)
+        assert has_carrier(2)
+    finally:
+        run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+    assert carrier_changes(2) == changes
+
+
+def broadcast(host):
+    return link(host)["broadcast"].replace(":", "")
+
+
+@pytest.mark.core
+def test_a_key_that_moves_in_the_table():
+    free = max(table(2, "pkeys")) + 1
+    edit(2, "pkeys", f"{free} 0xffff")
+    edit(2, "pkeys", "0 0")
+    try:
+        wait_until("it answers by the new place",
+                   lambda: ping(1, ip4(2), 1, check=False), timeout=60)
+        assert broadcast(2)[16:20] == "ffff"
+    finally:
+        edit(2, "pkeys", "0 0xffff")
+        edit(2, "pkeys", f"{free} 0")
+    wait_until("it answers as before",
+               lambda: ping(1, ip4(2), 1, check=False), timeout=60)
+
+
+@pytest.mark.core
+def test_another_key_takes_the_first_place_and_goes_again():
+    """Broadcast address, groups and neighbours follow; and come home."""
+    keys = {i: key for i, key in table(2, "pkeys").items() if key}
+    for index in keys:
+        edit(2, "pkeys", f"{index} 0")
+    edit(2, "pkeys", "0 0x8002")
+    try:
+        wait_until("it has moved", lambda: broadcast(2)[16:20] == "8002")
+        wait_until("carrier", lambda: has_carrier(2), timeout=60)
+        assert "ff12401b8002" in (port_dir(2) / "groups").read_text().replace(
+            ":", "")
+        assert "ff12601b8002" in (port_dir(2) / "groups").read_text().replace(
+            ":", "")
+        assert not ping(1, ip4(2), 1, "-W", 1, check=False)
+    finally:
+        edit(2, "pkeys", "0 0")
+        for index, key in keys.items():
+            edit(2, "pkeys", f"{index} {key:#x}")
+    wait_until("it is home", lambda: broadcast(2)[16:20] == "ffff")
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+def test_another_subnet_prefix():
+    run("lab-sm", "stop")
+    try:
+        edit(2, "prefix", "0xfec0000000000000")
+        wait_until("the address follows", lambda: link(2)["address"].replace(
+            ":", "")[8:24] == "fec0000000000000", timeout=60)
+    finally:
+        edit(2, "prefix", "0xfe80000000000000")
+        run("lab-sm", "start")
+    wait_until("the address is as before", lambda: link(2)["address"].replace(
+        ":", "")[8:24] == "fe80000000000000")
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+
+
+def known_as(host, other):
+    text = on(host, "ip", "neigh", "show", ip4(other)).stdout
+    found = re.search(r"lladdr (\S+)", text)
+    return found and found.group(1)
+
+
+@pytest.mark.core
+def test_another_guid_of_the_port():
+    """The subnet manager knows nothing of it: no carrier, but the address."""
+    guid, old = table(2, "guids")[0], link(2)["address"]
+    edit(2, "guids", f"0 {guid + 0x1000:#x}")
+    try:
+        wait_until("the address follows",
+                   lambda: link(2)["address"] != old)
+        assert int(link(2)["address"].replace(":", "")[24:], 16) == \
+            guid + 0x1000
+    finally:
+        edit(2, "guids", f"0 {guid:#x}")
+    wait_until("the address is as before", lambda: link(2)["address"] == old)
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+    wait_until("the peer knows", lambda: ping(1, ip4(2), 1, check=False) and
+               known_as(1, 2) == old, timeout=60)
+
+
+def test_another_scope():
+    """`ip link set broadcast` reaches a driver by the notifier alone."""
+    old = link(2)["broadcast"]
+    words = old.split(":")
+    words[5] = "15"
+    on(2, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
+    try:
+        wait_until("it leaves the old group", lambda: "ff12:401b:ffff" not in
+                   (port_dir(2) / "groups").read_text())
+    finally:
+        on(2, "ip", "link", "set", "ib0", "broadcast", old)
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+
+
+# --- Queues that ail ----------------------------------------------------------
+
+def set_state(host, qpn, state):
+    (FABRIC / f"fab{host}/qp_state").write_text(f"{qpn:#x} {state}")
+
+
+def ud_pairs(host):
+    return sorted(qpn for qpn in queue_pairs(host) if qpn > 1)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("state, stage", [("sqe", "heal_sqe"),
+                                          ("err", "heal_reset")])
+def test_a_queue_pair_is_healed_and_keeps_its_number(state, stage):
+    numbers, before = ud_pairs(2), ethtool_stats(2)
+    changes = carrier_changes(2)
+    set_state(2, numbers[0], state)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, "-W", 1, check=False),
+               timeout=60)
+    if state == "sqe":
+        # it can still receive; only a send finds it out
+        wait_until("it is healed", lambda: ping(2, ip4(1), 1, "-W", 1,
+                                                check=False) and
+                   queue_pairs(2)[numbers[0]]["state"] == "RTS", timeout=60)
+    wait_until("the stage was counted",
+               lambda: ethtool_stats(2)[stage] + ethtool_stats(2)[
+                   "heal_reset"] > before[stage] + before["heal_reset"])
+    assert ud_pairs(2) == numbers
+    assert carrier_changes(2) == changes
+    ping(1, ip4(2), 10)
+    ping(2, ip4(1), 10)
+
+
+def test_a_completion_queue_in_error_is_made_anew():
+    """Its queue pair with it, whose number is announced."""
+    numbers, before = ud_pairs(2), ethtool_stats(2)["heal_recreate"]
+    path = pathlib.Path(FABRIC / "fab2/faults/completions")
+    path.write_text("overflow nth=1 dir=recv")
+    try:
+        wait_until("it is made anew", lambda: ping(
+            1, ip4(2), 1, "-W", 1, check=False) is not None and
+            ethtool_stats(2)["heal_recreate"] > before, timeout=60)
+    finally:
+        path.write_text("off")
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+    assert ud_pairs(2) != numbers
+    wait_until("the peer knows", lambda: known_as(1, 2) == link(2)["address"],
+               timeout=60)
+
+
+def test_a_wedged_hca_does_not_hold_up_stop():
+    """No completion comes back, and the interface goes down all the same."""
+    path = pathlib.Path(FABRIC / "fab2/faults/completions")
+    path.write_text("stall dir=any")
+    try:
+        ping(1, ip4(2), 3, "-W", 1, check=False)
+        on(2, "ip", "link", "set", "ib0", "down", timeout=10)
+    finally:
+        path.write_text("off")
+    link_up(2)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)

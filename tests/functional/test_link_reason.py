@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Why is there no carrier? One line says it, and it is right."""
+
+import contextlib
+
+import pytest
+
+from labkit import (attr, edit, fault, has_carrier, ip4, ip6, on, ping,
+                    port_is_active, reason, run, set_link, table, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
+
+SM = "fab0/port1"
+# Subnet administration: the answer to a Get or Set of a membership
+MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
+TRACE = "/sys/kernel/tracing"
+
+
+def back(host):
+    """The carrier is there again, and so is the host's IPv6 address."""
+    wait_until("carrier is back", lambda: has_carrier(host), timeout=60)
+    assert attr(host, "link_reason") == "up"
+    on(host, "ip", "addr", "replace", f"{ip6(host)}/64", "dev", "ib0", "nodad")
+
+
+def why(host, word, timeout=30):
+    """Wait for a reason; there is no carrier then."""
+    wait_until(f"it is {word}", lambda: reason(host) == word, timeout)
+    assert not has_carrier(host)
+
+
+@pytest.mark.core
+def test_up_and_admin_down():
+    assert attr(2, "link_reason") == "up"
+    on(2, "ip", "link", "set", "ib0", "down")
+    assert attr(2, "link_reason") == "admin-down"
+    on(2, "ip", "link", "set", "ib0", "up")
+    back(2)
+
+
+@pytest.mark.core
+def test_port_down():
+    set_link(2, "down")
+    try:
+        why(2, "port-down")
+    finally:
+        set_link(2, "up")
+    back(2)
+
+
+def test_a_port_without_a_lid():
+    """The subnet manager would give it one at once."""
+    run("lab-sm", "stop")
+    lid = on(2, "cat", "/sys/class/infiniband/fab2/ports/1/lid").stdout
+    try:
+        edit(2, "lid", 0)
+        why(2, "lid-0")
+        edit(2, "lid", int(lid, 16))
+    finally:
+        run("lab-sm", "start")
+    back(2)
+
+
+@contextlib.contextmanager
+def without_pkeys(host):
+    """No key in the port's table, and none but OpenSM's start puts it back."""
+    keys = {index: key for index, key in table(host, "pkeys").items() if key}
+    for index in keys:
+        edit(host, "pkeys", f"{index} 0")
+    try:
+        yield
+    finally:
+        for index, key in keys.items():
+            edit(host, "pkeys", f"{index} {key:#x}")
+
+
+@pytest.mark.core
+def test_pkey_absent():
+    with without_pkeys(2):
+        why(2, "pkey-absent")
+        assert attr(2, "link_reason") == "pkey-absent pkey=0xffff"
+    back(2)
+
+
+def test_sm_unreachable():
+    with fault(SM, "mad", f"drop {MEMBER_RECORD} every=1"):
+        on(2, "ip", "link", "set", "ib0", "down")
+        on(2, "ip", "link", "set", "ib0", "up")
+        why(2, "sm-unreachable", timeout=60)
+        assert "status=-110" in attr(2, "link_reason")
+    back(2)
+
+
+def test_bcast_joining_tells_status_and_tries():
+    """The group is gone, and the subnet manager does not make it."""
+    with fault("fab2", "verbs", "attach_mcast every=1 errno=ENOSPC"):
+        on(2, "ip", "link", "set", "ib0", "down")
+        on(2, "ip", "link", "set", "ib0", "up")
+        why(2, "bcast-joining")
+        wait_until("it was tried twice", lambda: "status=-28 tries=2" in
+                   attr(2, "link_reason"))
+    back(2)
+
+
+def test_reasons_are_traced():
+    with open(f"{TRACE}/events/ipoib/ipoib_reason/enable", "w",
+              encoding="ascii") as enable:
+        enable.write("1")
+    try:
+        set_link(2, "down")
+        why(2, "port-down")
+        set_link(2, "up")
+        back(2)
+        with open(f"{TRACE}/trace", encoding="utf-8") as file:
+            text = file.read()
+        assert text.index("reason=port-down") < text.rindex("reason=up")
+    finally:
+        with open(f"{TRACE}/events/ipoib/ipoib_reason/enable", "w",
+                  encoding="ascii") as enable:
+            enable.write("0")
+    wait_until("active", lambda: port_is_active(2))
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))

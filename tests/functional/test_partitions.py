@@ -1,0 +1,476 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Children: made and deleted in both ways, alike, and alive."""
+
+import contextlib
+import errno
+import json
+import re
+import time
+
+import pytest
+
+from labkit import (KERNEL, KernelLog, attr, edit, ethtool_stats, has_carrier,
+                    interface_names, link, link_up, on, ping, plug, reaches,
+                    reason, run, start_on, table, wait_until, write_attr)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
+
+PKEY = 0x8001
+NAME = "ib0.8001"
+
+
+def create(host, text="0x8001"):
+    return write_attr(host, "create_child", f"{text}\n")
+
+
+def delete(host, text="0x8001"):
+    return write_attr(host, "delete_child", f"{text}\n")
+
+
+def add(host, name, *words, pkey=hex(PKEY), where=(), check=True):
+    """`ip link add`; the finished command."""
+    key = ("pkey", pkey) if pkey else ()
+    return on(host, "ip", "link", "add", "link", "ib0", "name", name, *where,
+              "type", "ipoib", *key, *words, check=check)
+
+
+def children(host):
+    return {name for name in interface_names(host) if name not in
+            ("lo", "ib0") and not name.startswith(("bond", "dummy"))}
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    for host in (1, 2, 3):
+        left = children(host)
+        for name in left:
+            on(host, "ip", "link", "set", name, "group", 99, check=False)
+        if left:
+            on(host, "ip", "link", "del", "group", 99, timeout=300)
+    assert not children(1) | children(2)
+
+
+def by_file(host):
+    assert create(host) == 0
+    return NAME
+
+
+def by_netlink(host):
+    add(host, NAME)
+    return NAME
+
+
+WAYS = pytest.mark.parametrize("make", [by_file, by_netlink])
+
+
+@pytest.mark.core
+@WAYS
+def test_both_ways_make_the_same(make):
+    name = make(1)
+    files = set(on(1, "ls", f"/sys/class/net/{name}").stdout.split())
+    assert {"mode", "pkey", "umcast", "parent", "link_reason"} <= files
+    assert not {"create_child", "delete_child"} & files
+    assert attr(1, "parent", name) == "ib0"
+    assert attr(1, "pkey", name) == "0x8001"
+    assert attr(1, "mode", name) == "datagram"
+    assert attr(1, "umcast", name) == "0"
+    shown = link(1, name)
+    assert shown["link"] == "ib0"
+    data = shown["linkinfo"]["info_data"]
+    assert int(str(data["key"]), 0) == PKEY
+    assert data["mode"] == "datagram"
+    assert shown["address"][12:] == link(1)["address"][12:]
+    words = link(1)["broadcast"].split(":")
+    words[8:10] = ["80", "01"]
+    assert shown["broadcast"] == ":".join(words)
+    assert "driver: ib_ipoib" in on(1, "ethtool", "-i", name).stdout
+    assert len(ethtool_stats(1, name)) > 20
+
+
+@pytest.mark.core
+@WAYS
+@pytest.mark.parametrize("end", ["file", "netlink"])
+def test_both_ways_delete_what_either_made(make, end):
+    name = make(1)
+    on(1, "ip", "link", "set", name, "up")
+    wait_until("carrier", lambda: has_carrier(1, name))
+    if end == "file":
+        assert delete(1) == 0
+    else:
+        on(1, "ip", "link", "del", name)
+    wait_until("it is gone", lambda: name not in interface_names(1))
+    assert not children(1)
+
+
+@pytest.mark.core
+@WAYS
+def test_they_talk(make):
+    for host in (1, 2):
+        name = make(host)
+        on(host, "ip", "addr", "add", f"10.81.0.{host}/24", "dev", name)
+        on(host, "ip", "link", "set", name, "up")
+    wait_until("an answer", lambda: reaches(1, "10.81.0.2"))
+    ping(1, "10.81.0.2", 10)
+    ping(2, "10.81.0.1", 10)
+
+
+def test_siblings_on_one_port_hear_each_other():
+    """Two children of one key in two namespaces of one host."""
+    run("ip", "netns", "add", "aside")
+    try:
+        add(1, "kid0")
+        add(1, "kid1")
+        on(1, "ip", "link", "set", "kid1", "netns", "aside")
+        on(1, "ip", "addr", "add", "10.82.0.1/24", "dev", "kid0")
+        on(1, "ip", "link", "set", "kid0", "up")
+        run("ip", "-n", "aside", "addr", "add", "10.82.0.2/24", "dev", "kid1")
+        run("ip", "-n", "aside", "link", "set", "kid1", "up")
+        wait_until("an answer", lambda: reaches(1, "10.82.0.2"))
+        ping(1, "10.82.0.2", 5)
+        run("ip", "-n", "aside", "link", "del", "kid1")
+    finally:
+        run("ip", "netns", "del", "aside")
+
+
+@pytest.mark.core
+def test_either_spelling_is_one_key_and_another_name():
+    assert create(1, "1") == 0
+    assert children(1) == {"ib0.0001"}
+    assert attr(1, "pkey", "ib0.0001") == "0x8001"
+    assert create(1, "0x8001") == errno.ENOTUNIQ
+    assert create(1, "1") == errno.ENOTUNIQ
+    assert create(1, "0xffff") == errno.ENOTUNIQ
+    assert create(1, "0x7fff") == errno.ENOTUNIQ
+    assert delete(1, "0x8001") == 0
+    assert not children(1)
+    assert delete(1, "1") == errno.ENODEV
+
+
+def test_names_that_are_taken():
+    on(1, "ip", "link", "add", NAME, "type", "dummy")
+    try:
+        assert create(1) == errno.EEXIST
+    finally:
+        on(1, "ip", "link", "del", NAME)
+    ping(1, "10.44.0.2")
+
+
+@pytest.mark.core
+def test_netlink_makes_several_of_one_key():
+    for number in range(5):
+        add(1, f"kid{number}")
+    assert len(children(1)) == 5
+    assert create(1) == errno.ENOTUNIQ
+    add(1, "like", pkey=None)
+    assert attr(1, "pkey", "like") == "0xffff"
+
+
+@pytest.mark.parametrize("words, text", [
+    (("pkey", "0x8000"), "name no partition"),
+    (("pkey", "0"), "name no partition"),
+    (("mode", "connected"), "connected mode"),
+    (("pkey", "0x8001", "mode", "connected"), "connected mode"),
+])
+def test_refusals_tell_why(words, text):
+    done = add(1, "kid", *words, pkey=None, check=False)
+    assert done.returncode
+    assert text in done.stderr
+    assert not children(1)
+
+
+def test_grandchildren_and_strangers_are_refused():
+    add(1, NAME)
+    done = on(1, "ip", "link", "add", "link", NAME, "name", "grand", "type",
+              "ipoib", "pkey", "0x8002", check=False)
+    assert "child itself" in done.stderr
+    on(1, "ip", "link", "add", "dummy9", "type", "dummy")
+    try:
+        done = on(1, "ip", "link", "add", "link", "dummy9", "name", "kid",
+                  "type", "ipoib", check=False)
+        assert "no interface of this driver" in done.stderr
+    finally:
+        on(1, "ip", "link", "del", "dummy9")
+    done = on(1, "ip", "link", "add", "name", "kid", "type", "ipoib",
+              check=False)
+    assert "needs a parent" in done.stderr
+    assert children(1) == {NAME}
+
+
+def test_a_bond_of_the_same_type_is_no_parent():
+    run("modprobe", "bonding", "max_bonds=0")
+    on(3, "ip", "link", "add", "bond7", "type", "bond", "mode",
+       "active-backup", "fail_over_mac", "active")
+    try:
+        on(3, "ip", "link", "set", "ib0", "down")
+        on(3, "ip", "link", "set", "ib0", "master", "bond7")
+        assert link(3, "bond7")["link_type"] == "infiniband"
+        done = on(3, "ip", "link", "add", "link", "bond7", "name", "kid",
+                  "type", "ipoib", "pkey", "0x8001", check=False)
+        assert "no interface of this driver" in done.stderr
+    finally:
+        on(3, "ip", "link", "set", "ib0", "nomaster", check=False)
+        on(3, "ip", "link", "del", "bond7")
+        run("rmmod", "bonding", check=False)
+        on(3, "ip", "addr", "replace", "10.44.0.3/24", "dev", "ib0")
+        link_up(3)
+
+
+@pytest.mark.core
+def test_the_ports_interface_is_not_deleted_and_says_why():
+    log = KernelLog()
+    try:
+        on(1, "ip", "link", "del", "ib0")
+        assert "ib0" in interface_names(1)
+        wait_until("a line says why", lambda: any(
+            "not deleted" in line for line in log.lines()))
+    finally:
+        log.close()
+    ping(1, "10.44.0.2")
+
+
+@pytest.mark.parametrize("make", ["netlink", "file"])
+def test_from_inside_another_namespace(make):
+    """A container deletes what it was given."""
+    run("ip", "netns", "add", "aside")
+    try:
+        if make == "file":
+            by_file(1)
+            on(1, "ip", "link", "set", NAME, "netns", "aside")
+        else:
+            add(1, NAME, where=("netns", "aside"))
+        shown = json.loads(run("ip", "-n", "aside", "-j", "-d", "link", "show",
+                               NAME).stdout)[0]
+        assert "link_netnsid" in shown
+        run("ip", "-n", "aside", "link", "set", NAME, "up")
+        wait_until("carrier", lambda: "LOWER_UP" in run(
+            "ip", "-n", "aside", "link", "show", NAME).stdout)
+        run("ip", "-n", "aside", "link", "del", NAME)
+        wait_until("it is gone", lambda: NAME not in run(
+            "ip", "-n", "aside", "link").stdout)
+    finally:
+        run("ip", "netns", "del", "aside")
+
+
+def test_a_namespace_that_dies_gives_them_back():
+    run("ip", "netns", "add", "aside")
+    add(1, NAME)
+    on(1, "ip", "link", "set", NAME, "netns", "aside")
+    run("ip", "netns", "del", "aside")
+    wait_until("it is in the initial one",
+               lambda: NAME in run("ip", "link").stdout)
+    run("ip", "link", "del", NAME)
+
+
+def test_mtu_and_address_at_creation():
+    address = link(1)["address"].split(":")
+    address[18:] = ["ab", "cd"]
+    add(1, "kid", where=("mtu", "1500", "address", ":".join(address)))
+    shown = link(1, "kid")
+    assert shown["mtu"] == 1500
+    assert shown["address"][-5:] == "ab:cd"
+    on(1, "ip", "link", "set", "kid", "up")
+    wait_until("its GUID is missing",
+               lambda: reason(1, "kid") == "gid-absent")
+    guid = int("".join(address[12:]), 16)
+    run("lab-guid", "add", 1, f"{guid:#x}")
+    try:
+        wait_until("carrier", lambda: has_carrier(1, "kid"), timeout=60)
+        assert link(1, "kid")["mtu"] == 1500
+    finally:
+        on(1, "ip", "link", "del", "kid")
+        wait_until("nobody uses it any more", lambda: run(
+            "lab-guid", "del", 1, f"{guid:#x}", check=False).returncode == 0)
+
+
+@pytest.mark.parametrize("words", [
+    ("mtu", "67"), ("mtu", "65520"),
+    ("address", "00:00:00:00:fe:80:00:00:00:00:00:00:00:00:00:00:00:00:00:00"),
+    ("address", "00:ff:ff:ff:ff:12:40:1b:ff:ff:00:00:00:00:00:00:ff:ff:ff:ff"),
+    ("address", "02:00:00:00:00:01"),
+    ("broadcast",
+     "00:ff:ff:ff:fe:80:40:1b:ff:ff:00:00:00:00:00:00:ff:ff:ff:ff"),
+])
+def test_what_a_child_cannot_begin_with(words):
+    assert add(1, "kid", where=words, check=False).returncode
+    assert not children(1)
+
+
+@pytest.mark.core
+def test_a_key_that_comes_later():
+    """The child exists, says why it is down, and comes up with the key."""
+    assert create(1, "0x8055") == 0
+    name = "ib0.8055"
+    on(1, "ip", "link", "set", name, "up")
+    wait_until("it says so", lambda: reason(1, name) == "pkey-absent")
+    free = max(table(1, "pkeys")) + 1
+    edit(1, "pkeys", f"{free} 0x8055")
+    try:
+        wait_until("it knows", lambda: reason(1, name) != "pkey-absent")
+    finally:
+        edit(1, "pkeys", f"{free} 0")
+    wait_until("it says so again", lambda: reason(1, name) == "pkey-absent")
+
+
+@pytest.mark.core
+@WAYS
+def test_children_go_up_and_down_with_their_parent(make):
+    """But for one that was taken down by itself."""
+    name = make(2)
+    add(2, "other", pkey="0x8002")
+
+    def is_up(one):
+        return "UP" in link(2, one)["flags"]
+
+    on(2, "ip", "link", "set", "ib0", "down")
+    link_up(2)
+    assert is_up(name) and is_up("other")
+    on(2, "ip", "link", "set", "other", "down")
+    on(2, "ip", "link", "set", "ib0", "down")
+    assert not is_up(name)
+    link_up(2)
+    assert is_up(name) and not is_up("other")
+    wait_until("host 1 answers", lambda: reaches(2, "10.44.0.1"))
+
+
+def test_children_go_with_the_hca():
+    for number in range(20):
+        add(3, f"kid{number}")
+        on(3, "ip", "link", "set", f"kid{number}", "up")
+    plug(3, "surprise")
+    wait_until("all are gone", lambda: not children(3))
+    plug(3)
+    run("lab-hosts", "adopt", 3)
+    wait_until("it answers", lambda: reaches(1, "10.44.0.3"), timeout=60)
+
+
+def test_a_guid_of_ones_own():
+    """Only that part is the user's, and only while the interface is down."""
+    address = link(2)["address"].split(":")
+    wanted = address[:12] + ["02", "fa", "b0", "00", "0a", "00", "00", "77"]
+
+    def set_to(words):
+        return on(2, "ip", "link", "set", "ib0", "address", ":".join(words),
+                  check=False).returncode
+
+    name = by_netlink(2)
+    assert set_to(wanted)
+    on(2, "ip", "link", "set", "ib0", "down")
+    try:
+        assert set_to(["02"] + wanted[1:])
+        assert set_to(wanted[:4] + ["fd"] + wanted[5:])
+        assert set_to(wanted[:12] + ["00"] * 8)
+        assert set_to(wanted) == 0
+        assert link(2)["address"] == ":".join(wanted)
+        assert link(2, name)["address"][12:] == ":".join(wanted)[12:]
+        run("lab-guid", "add", 2, f"0x{''.join(wanted[12:])}")
+        link_up(2)
+        wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
+    finally:
+        on(2, "ip", "link", "set", "ib0", "down")
+        now = link(2)["address"].split(":")
+        assert set_to(now[:12] + address[12:]) == 0
+        wait_until("nobody uses it any more", lambda: run(
+            "lab-guid", "del", 2, f"0x{''.join(wanted[12:])}",
+            check=False).returncode == 0)
+        link_up(2)
+    wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
+
+
+def test_who_may():
+    """Files: the administrator of the machine. Netlink: as the core decides."""
+    assert write_attr(1, "create_child", "0x8001\n", user="65534") in (
+        errno.EACCES, errno.EPERM)
+    done = on(1, "setpriv", "--reuid", "65534", "--clear-groups", "ip", "link",
+              "add", "link", "ib0", "name", "kid", "type", "ipoib",
+              check=False)
+    assert done.returncode
+    assert "permitted" in done.stderr
+    assert not children(1)
+
+
+# --- Many ---------------------------------------------------------------------
+
+MANY = 1000 if KERNEL == "uml" else 100
+
+
+@contextlib.contextmanager
+def timed(count, what, per_second):
+    """So many in a second at least, where speed is measured."""
+    start = time.monotonic()
+    yield
+    rate = count / (time.monotonic() - start)
+    print(f"{what}: {rate:.0f} per second")
+    if KERNEL == "uml":
+        assert rate >= per_second, f"{what}: {rate:.0f} per second"
+
+
+def batch(host, lines, tmp_path):
+    file = tmp_path / "batch"
+    file.write_text("\n".join(lines) + "\n")
+    on(host, "ip", "-batch", file, timeout=300)
+
+
+def available():
+    """KiB of memory that may be had."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(re.search(r"MemAvailable:\s+(\d+)", file.read()).group(1))
+
+
+def cost(kind, tmp_path):
+    """KiB that an interface takes; there are many of them then, in group 77."""
+    before = available()
+    batch(1, [f"link add {kind.format(number)}" for number in range(MANY)],
+          tmp_path)
+    return (before - available()) / MANY
+
+
+@pytest.mark.long
+def test_many_children_of_one_key(tmp_path):
+    dummy = cost("name dm{} group 77 type dummy", tmp_path)
+    on(1, "ip", "link", "del", "group", 77, timeout=300)
+    with timed(MANY, "made", 100):
+        child = cost("link ib0 name kid{} group 77 type ipoib pkey 0x8001", tmp_path)
+    print(f"{child:.0f} KiB each, a dummy {dummy:.0f}")
+    if KERNEL == "uml":
+        assert child - dummy <= 64
+    with timed(MANY, "listed", 1000):
+        assert len(children(1)) == MANY
+    ping(1, "10.44.0.2", 5)
+    with timed(MANY, "deleted as a group", 100):
+        on(1, "ip", "link", "del", "group", 77, timeout=300)
+    assert not children(1)
+    ping(1, "10.44.0.2", 5)
+
+
+@pytest.mark.long
+def test_one_by_one_like_dummies(tmp_path):
+    count = MANY // 4
+
+    def rate(kind, prefix):
+        names = [f"{prefix}{number}" for number in range(count)]
+        link_to = "link ib0 " if kind.startswith("ipoib") else ""
+        batch(1, [f"link add {link_to}name {name} type {kind}"
+                  for name in names], tmp_path)
+        start = time.monotonic()
+        batch(1, [f"link del {name}" for name in names], tmp_path)
+        return count / (time.monotonic() - start)
+
+    dummies = rate("dummy", "dm")
+    ours = rate("ipoib pkey 0x8001", "kid")
+    print(f"deleted one by one: {ours:.0f} per second, dummies {dummies:.0f}")
+    if KERNEL == "uml":
+        assert ours >= 0.8 * dummies
+
+
+def test_made_and_deleted_under_traffic():
+    flood = start_on(2, "ping", "-q", "-f", "10.44.0.1")
+    try:
+        for _ in range(20):
+            assert create(1) == 0
+            on(1, "ip", "link", "set", NAME, "up")
+            assert delete(1) == 0
+    finally:
+        flood.kill()
+        flood.wait()
+    assert not children(1)

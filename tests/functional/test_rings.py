@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Rings, queues and counters: what they hold, and how they are changed."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from labkit import (ethtool_stats, fault, inject, ip4, lid, link, on,
+                    ping, pinging, queue_pairs, start_on, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
+
+SPRAY = """
+import socket, sys
+for port in range(300):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"x" * 64, (sys.argv[1], 20000 + port))
+    s.close()
+"""
+
+
+def numbers(text, *names):
+    """(maximum, current) of each name in what ethtool shows."""
+    return {name: tuple(int(one) for one in re.findall(
+        rf"^{name}:\s+(\d+)", text, re.M)) for name in names}
+
+
+def rings(host):
+    return numbers(on(host, "ethtool", "-g", "ib0").stdout, "RX", "TX")
+
+
+def channels(host):
+    return numbers(on(host, "ethtool", "-l", "ib0").stdout, "RX", "TX")
+
+
+def sending_queues(host):
+    on(host, sys.executable, "-c", SPRAY, ip4(2 if host == 1 else 1))
+    return {int(found.group(1)) for name, count in ethtool_stats(host).items()
+            if (found := re.fullmatch(r"tx(\d+)_packets", name)) and count}
+
+
+@pytest.fixture
+def as_before():
+    before = rings(1), channels(1)
+    yield
+    on(1, "ethtool", "-G", "ib0", "rx", before[0]["RX"][1], "tx",
+       before[0]["TX"][1], check=False)
+    on(1, "ethtool", "-L", "ib0", "tx", before[1]["TX"][1], check=False)
+
+
+@pytest.mark.core
+def test_rings_are_512_and_may_grow():
+    assert rings(1) == {"RX": (2048, 512), "TX": (2048, 512)}
+
+
+@pytest.mark.core
+def test_rings_change_under_traffic(as_before):
+    """Neither the address changes, nor is a packet lost."""
+    address, pairs = link(1)["address"], set(queue_pairs(1))
+    with pinging(1, ip4(2)) as pinger:
+        for size in (128, 1024, 2048, 300, 512):
+            on(1, "ethtool", "-G", "ib0", "rx", size, "tx", size)
+        assert rings(1)["RX"][1] == 512
+    assert pinger.sent > 10
+    assert pinger.lost == 0
+    assert link(1)["address"] == address
+    assert set(queue_pairs(1)) == pairs
+
+
+@pytest.mark.parametrize("words", [
+    ("rx", 1), ("tx", 64), ("rx", 4096), ("tx", 1 << 20), ("rx-jumbo", 1)])
+def test_rings_that_cannot_be(words):
+    before = rings(1)
+    assert on(1, "ethtool", "-G", "ib0", *words, check=False).returncode
+    assert rings(1) == before
+    ping(1, ip4(2))
+
+
+def test_rings_of_an_interface_that_is_down(as_before):
+    on(1, "ethtool", "-G", "ib0", "rx", 64, "tx", 256)
+    assert (rings(1)["RX"][1], rings(1)["TX"][1]) == (64, 256)
+    ping(1, ip4(2), 20)
+
+
+@pytest.mark.core
+def test_queues_come_and_go_under_traffic(as_before):
+    address = link(1)["address"]
+    first = min(qpn for qpn in queue_pairs(1) if qpn > 1)
+    with pinging(1, ip4(2)) as pinger:
+        for count in (1, 4, 8, 2, 1, 3):
+            on(1, "ethtool", "-L", "ib0", "tx", count)
+            assert channels(1)["TX"] == (8, count)
+            ready = [pair for qpn, pair in queue_pairs(1).items()
+                     if qpn > 1 and pair["state"] == "RTS"]
+            assert len(ready) == count
+    assert pinger.sent > 10
+    assert pinger.lost == 0
+    assert link(1)["address"] == address
+    assert first in queue_pairs(1)
+
+
+def test_every_queue_that_is_added_sends(as_before):
+    """Flows of one processor go by one queue, unless they are spread."""
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    for queue in range(4):
+        on(1, "sh", "-c",
+           f"echo 0 > /sys/class/net/ib0/queues/tx-{queue}/xps_cpus",
+           check=False)
+    wait_until("all four send", lambda: sending_queues(1) >= {0, 1, 2, 3})
+
+
+def test_one_queue_is_enough(as_before):
+    on(1, "ethtool", "-L", "ib0", "tx", 1)
+    ping(1, ip4(2), 20)
+    assert on(1, "ethtool", "-L", "ib0", "tx", 0, check=False).returncode
+    assert on(1, "ethtool", "-L", "ib0", "tx", 9, check=False).returncode
+    ping(1, ip4(2), 5)
+
+
+@pytest.mark.core
+def test_counters_add_up_when_queues_are_gone(as_before):
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    sending_queues(1)
+    before = ethtool_stats(1)["tx_packets"]
+    on(1, "ethtool", "-L", "ib0", "tx", 1)
+    assert ethtool_stats(1)["tx_packets"] >= before
+    shown = json.loads(on(1, "ip", "-j", "-s", "link", "show",
+                          "ib0").stdout)[0]["stats64"]
+    now = ethtool_stats(1)
+    assert now["tx_packets"] >= shown["tx"]["packets"] >= before
+    assert now["rx_bytes"] >= shown["rx"]["bytes"]
+
+
+def test_moderation_is_asked_for_and_remembered():
+    on(1, "ethtool", "-C", "ib0", "rx-usecs", 20, "rx-frames", 8)
+    try:
+        text = on(1, "ethtool", "-c", "ib0").stdout
+        assert re.search(r"rx-usecs:\s+20", text)
+        assert re.search(r"rx-frames:\s+8", text)
+        ping(1, ip4(2), 5)
+        assert on(1, "ethtool", "-C", "ib0", "rx-usecs", 65536,
+                  check=False).returncode
+        assert on(1, "ethtool", "-C", "ib0", "tx-usecs", 5,
+                  check=False).returncode
+        with fault("fab1", "verbs", "modify_cq nth=1 errno=EBUSY"):
+            assert on(1, "ethtool", "-C", "ib0", "rx-usecs", 40,
+                      check=False).returncode
+        assert re.search(r"rx-usecs:\s+20",
+                         on(1, "ethtool", "-c", "ib0").stdout)
+    finally:
+        on(1, "ethtool", "-C", "ib0", "rx-usecs", 0, "rx-frames", 0)
+
+
+def test_time_stamps_of_what_is_sent():
+    text = on(1, "ethtool", "-T", "ib0").stdout
+    assert "software-transmit" in text
+
+
+# --- What is received ---------------------------------------------------------
+
+HEAR = """
+import signal, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 7007))
+print("ready", flush=True)
+signal.pause()
+"""
+TELL = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"x" * int(sys.argv[2]), (sys.argv[1], 7007))
+"""
+
+
+@pytest.mark.core
+@pytest.mark.lab()
+@pytest.mark.lab(mtu=4092)
+def test_memory_of_a_full_packet():
+    """At most one and a half times its length waits in a socket."""
+    mtu = link(1)["mtu"]
+    hearer = start_on(2, sys.executable, "-c", HEAR, ip4(2),
+                      stdout=subprocess.PIPE)
+    try:
+        assert hearer.stdout.readline() == "ready\n"
+        on(1, sys.executable, "-c", TELL, ip4(2), mtu - 28)
+
+        def memory():
+            """Of what waits in the socket, as the kernel accounts it."""
+            text = on(2, "cat", "/proc/net/udp").stdout
+            return int(re.search(r":1B5F \S+ \S+ [0-9A-F]+:([0-9A-F]+)",
+                                 text).group(1), 16)
+
+        taken = wait_until("it waits there", memory)
+        assert taken <= 1.5 * mtu
+    finally:
+        hearer.kill()
+        hearer.wait()
+
+
+# Python knows of 8 bytes of an address at most.
+SNIFF = """
+import ctypes, socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x800))
+s.bind(("ib0", 0x800))
+print("ready", flush=True)
+libc = ctypes.CDLL(None)
+data, name = ctypes.create_string_buffer(4096), ctypes.create_string_buffer(64)
+while True:
+    size = ctypes.c_uint(64)
+    got = libc.recvfrom(s.fileno(), data, 4096, 0, name, ctypes.byref(size))
+    if data.raw[9] == 253:
+        length = name.raw[11]
+        print(name.raw[10], int.from_bytes(name.raw[8:10], "little"), length,
+              name.raw[12:12 + length].hex() or "-", flush=True)
+        break
+"""
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("grh", [False, True], ids=["none", "grh"])
+def test_a_packet_socket_sees_the_sender_where_the_packet_tells(grh):
+    """Its queue pair and GID by the GRH; nothing without."""
+    hearer = start_on(2, sys.executable, "-c", SNIFF, stdout=subprocess.PIPE)
+    try:
+        assert hearer.stdout.readline() == "ready\n"
+        packet = bytes.fromhex("08000000" "45000014000040000afd0000"
+                               "0a2c00010a2c0002")
+        words = {"dgid": gid(2), "sgid_index": 0} if grh else {}
+        inject(1, packet, dlid=lid(2), qpn=hex(int(address(2)[2:8], 16)),
+               qkey=0xb1b, sqpn=0x77, **words)
+        kind, hatype, length, sender = hearer.stdout.readline().split()
+        assert (kind, hatype) == ("0", "32")
+        if grh:
+            assert (length, sender) == ("20", "00000077" + address(1)[8:])
+        else:
+            assert (length, sender) == ("0", "-")
+    finally:
+        hearer.kill()
+        hearer.wait()
+
+
+def address(host):
+    return link(host)["address"].replace(":", "")
+
+
+def gid(host):
+    text = address(host)[8:]
+    return ":".join(text[i:i + 4] for i in range(0, 32, 4))
