@@ -823,6 +823,8 @@ enum ipoib_ud_state {
  * @left: counters of queues that are no more, or were made anew; RTNL
  * @handled_on: where completions of a queue are handled, as last looked at; on
  *	the interface's queue, or under RTNL while the transport is not open
+ * @led_to: only so many queues are sent by, as the others are about to go; 0 is
+ *	all. Written under RTNL, read by senders
  * @tx_size: entries of a transmit ring; RTNL
  * @qkey: of every datagram; written under link.lock, read by senders
  * @state: of the queue pairs; written under link.lock. Not the link's: that may
@@ -848,6 +850,7 @@ struct ipoib_ud {
 	u32 origin[IPOIB_MAX_TXQ];
 	struct ipoib_txq_totals left[IPOIB_MAX_TXQ];
 	int handled_on[IPOIB_MAX_TXQ];
+	unsigned int led_to;
 	u32 tx_size;
 	u32 qkey;
 	enum ipoib_ud_state state;

@@ -785,10 +785,18 @@ static bool ipoib_tx_needs_first_queue(const struct sk_buff *skb)
 u16 ipoib_select_queue(struct net_device *dev, struct sk_buff *skb,
 		       struct net_device *sb_dev)
 {
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	unsigned int led_to = READ_ONCE(ipd->ud.led_to);
+	u16 index;
+
 	if (dev->real_num_tx_queues == 1 || ipoib_tx_needs_first_queue(skb))
 		return 0;
 
-	return netdev_pick_tx(dev, skb, sb_dev);
+	index = netdev_pick_tx(dev, skb, sb_dev);
+	if (unlikely(led_to))
+		index %= led_to;
+
+	return index;
 }
 
 /**

@@ -18,6 +18,7 @@
 
 #include <net/netdev_queues.h>
 #include <net/page_pool/helpers.h>
+#include <net/sch_generic.h>
 
 #include <rdma/ib_verbs.h>
 
@@ -1411,6 +1412,44 @@ static void ipoib_ud_shrink(struct ipoib_dev *ipd)
 	ipoib_txq_destroy(txq);
 }
 
+/* RTNL. Does nothing wait before the queues from @count on any more? */
+static bool ipoib_ud_is_led_away(struct net_device *dev, unsigned int count)
+{
+	struct netdev_queue *queue;
+	unsigned int i;
+
+	for (i = count; i < dev->real_num_tx_queues; i++) {
+		queue = netdev_get_tx_queue(dev, i);
+		if (qdisc_qlen_sum(rtnl_dereference(queue->qdisc_sleeping)))
+			return false;
+	}
+
+	return true;
+}
+
+/*
+ * RTNL. The stack throws away what waits before a queue that is taken from it,
+ * so nothing is sent there any more when that happens.
+ */
+static int ipoib_ud_set_real(struct ipoib_dev *ipd, unsigned int count)
+{
+	struct net_device *dev = ipd->netdev;
+	bool empty;
+	int err;
+
+	if (count < dev->real_num_tx_queues && netif_running(dev)) {
+		WRITE_ONCE(ipd->ud.led_to, count);
+		synchronize_net();
+		read_poll_timeout(ipoib_ud_is_led_away, empty, empty, 100,
+				  IPOIB_RESIZE_MS * USEC_PER_MSEC, false, dev,
+				  count);
+	}
+	err = netif_set_real_num_tx_queues(dev, count);
+	WRITE_ONCE(ipd->ud.led_to, 0);
+
+	return err;
+}
+
 /**
  * ipoib_ud_set_queues() - set how many transmit queues there are
  * @ipd: interface
@@ -1436,7 +1475,7 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 	while (!err && ipd->ud.num_txq < count)
 		err = ipoib_ud_grow(ipd);
 	if (!err)
-		err = netif_set_real_num_tx_queues(dev, count);
+		err = ipoib_ud_set_real(ipd, count);
 	while (ipd->ud.num_txq > dev->real_num_tx_queues)
 		ipoib_ud_shrink(ipd);
 
