@@ -1389,8 +1389,11 @@ static int ipoib_ud_grow(struct ipoib_dev *ipd)
 	}
 
 	ipoib_ud_add_txq(ipd, txq);
-	if (runs)
+	if (runs) {
 		ipoib_txq_enable(txq);
+		/* its forerunner was halted for good */
+		ipoib_txq_resume(txq);
+	}
 	return 0;
 }
 

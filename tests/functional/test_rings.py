@@ -96,6 +96,8 @@ def test_queues_come_and_go_under_traffic(as_before):
             ready = [pair for qpn, pair in queue_pairs(1).items()
                      if qpn > 1 and pair["state"] == "RTS"]
             assert len(ready) == count
+            # none of them is left stopped by one that was there before
+            sending_queues(1)
     assert pinger.sent > 10
     assert pinger.lost == 0
     assert link(1)["address"] == address
