@@ -86,6 +86,13 @@ const char *ipoib_drop_name(enum ipoib_drop_reason reason)
 	return ipoib_drop_table[reason].name;
 }
 
+static void ipoib_drop_note(struct ipoib_dev *ipd, const struct sk_buff *skb,
+			    enum ipoib_drop_reason reason)
+{
+	trace_ipoib_drop(ipd->netdev, skb, reason);
+	atomic64_inc(&ipd->drops[reason]);
+}
+
 /**
  * ipoib_drop() - the one door by which packets leave unserved
  * @ipd: interface
@@ -97,8 +104,7 @@ const char *ipoib_drop_name(enum ipoib_drop_reason reason)
 void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 		enum ipoib_drop_reason reason)
 {
-	trace_ipoib_drop(ipd->netdev, skb, reason);
-	atomic64_inc(&ipd->drops[reason]);
+	ipoib_drop_note(ipd, skb, reason);
 	dev_kfree_skb_any(skb);
 }
 
@@ -111,8 +117,7 @@ void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
  */
 void ipoib_drop_count(struct ipoib_dev *ipd, enum ipoib_drop_reason reason)
 {
-	trace_ipoib_drop(ipd->netdev, NULL, reason);
-	atomic64_inc(&ipd->drops[reason]);
+	ipoib_drop_note(ipd, NULL, reason);
 }
 
 static void ipoib_drop_add_stats(const struct ipoib_dev *ipd,

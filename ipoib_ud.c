@@ -365,7 +365,7 @@ static void ipoib_rxq_free_ring(struct ipoib_rxq *rxq)
 
 static int ipoib_rxq_alloc_ring(struct ipoib_rxq *rxq)
 {
-	unsigned int i;
+	unsigned int i, n;
 	int err;
 
 	if (rxq->slots)
@@ -384,12 +384,11 @@ static int ipoib_rxq_alloc_ring(struct ipoib_rxq *rxq)
 		return err;
 	}
 
-	for (i = 0; i < ARRAY_SIZE(rxq->wrs); i++)
+	for (i = 0; i < ARRAY_SIZE(rxq->wrs); i++) {
 		rxq->wrs[i].wr.sg_list = rxq->wrs[i].sge;
-	for (i = 0; i < ARRAY_SIZE(rxq->wrs) * ARRAY_SIZE(rxq->wrs[0].sge); i++)
-		rxq->wrs[i / ARRAY_SIZE(rxq->wrs[0].sge)]
-			.sge[i % ARRAY_SIZE(rxq->wrs[0].sge)].lkey =
-				rxq->ipd->pd->local_dma_lkey;
+		for (n = 0; n < ARRAY_SIZE(rxq->wrs[i].sge); n++)
+			rxq->wrs[i].sge[n].lkey = rxq->ipd->pd->local_dma_lkey;
+	}
 	return 0;
 }
 
@@ -538,6 +537,20 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
 	WRITE_ONCE(txq->purge, false);
 	WRITE_ONCE(txq->halted, false);
+}
+
+/* One queue pair to where the others are, once the link has its Q_Key. */
+static int ipoib_txq_join_in(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	const struct ipoib_ud *ud = &txq->ipd->ud;
+	int err;
+
+	err = ipoib_qp_start(txq->qp, txq->ipd->port, ud->pkey_index);
+	if (!err && ud->qkey)
+		err = ipoib_qp_set_qkey(txq->qp, ud->qkey);
+
+	return err;
 }
 
 static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
@@ -839,26 +852,20 @@ static bool ipoib_heal_purged(struct ipoib_txq *txq)
 static void ipoib_heal_restart(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
-	struct ipoib_dev *ipd = txq->ipd;
-	int err;
-
 	if (!ipoib_heal_purged(txq)) {
 		if (ipoib_heal_is_late(txq))
 			ipoib_heal_give_up(txq);
 		return;
 	}
 
-	err = ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index);
-	if (!err && ipd->ud.qkey)
-		err = ipoib_qp_set_qkey(txq->qp, ipd->ud.qkey);
-	if (err) {
+	if (ipoib_txq_join_in(txq)) {
 		ipoib_heal_give_up(txq);
 		return;
 	}
 
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
 	if (!txq->index)
-		ipoib_napi_kick(&ipd->ud.rxq.napi);
+		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
 	ipoib_txq_resume(txq);
 }
 
@@ -1266,11 +1273,6 @@ void ipoib_ud_quiesce(struct ipoib_dev *ipd)
 
 /* ---- resizing ---- */
 
-static bool ipoib_ud_runs(struct ipoib_dev *ipd)
-{
-	return READ_ONCE(ipd->ud.state) == IPOIB_UD_OPEN;
-}
-
 /* RTNL. The queue is stopped; what is under way in it comes to its end. */
 static int ipoib_txq_settle(struct ipoib_txq *txq)
 {
@@ -1359,7 +1361,7 @@ int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 
 	ud->tx_size = tx_size;
 	WRITE_ONCE(ud->rxq.size, rx_size);
-	if (ipoib_ud_runs(ipd))
+	if (ipoib_ud_is_open(ipd))
 		ipoib_napi_kick(&ud->rxq.napi);
 	return 0;
 }
@@ -1378,10 +1380,7 @@ static int ipoib_ud_grow(struct ipoib_dev *ipd)
 	mutex_lock(&ipd->link.lock);
 	runs = ipd->ud.state == IPOIB_UD_OPEN;
 	if (runs)
-		err = ipoib_txq_alloc_ring(txq) ?:
-		      ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index);
-	if (runs && !err && ipd->ud.qkey)
-		err = ipoib_qp_set_qkey(txq->qp, ipd->ud.qkey);
+		err = ipoib_txq_alloc_ring(txq) ?: ipoib_txq_join_in(txq);
 	mutex_unlock(&ipd->link.lock);
 	if (err) {
 		ipoib_txq_destroy(txq);
@@ -1402,7 +1401,7 @@ static void ipoib_ud_shrink(struct ipoib_dev *ipd)
 {
 	struct ipoib_txq *txq = ipd->ud.txq[ipd->ud.num_txq - 1];
 
-	if (!ipoib_ud_runs(ipd)) {
+	if (!ipoib_ud_is_open(ipd)) {
 		ipoib_txq_destroy(ipoib_ud_del_txq(ipd));
 		return;
 	}

@@ -400,6 +400,20 @@ def link_up(host):
     on(host, "ip", "addr", "replace", f"{ip6(host)}/64", "dev", "ib0", "nodad")
 
 
+SPRAY = """
+import socket, sys
+for port in range(300):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"x" * 64, (sys.argv[1], 20000 + port))
+    s.close()
+"""
+
+
+def spray(host, address):
+    """A small datagram from each of many ports: many flows."""
+    on(host, sys.executable, "-c", SPRAY, address)
+
+
 def attr(host, file, name="ib0"):
     """A file of an interface in sysfs, without its newline."""
     return on(host, "cat", f"/sys/class/net/{name}/{file}").stdout.rstrip("\n")

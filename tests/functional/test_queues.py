@@ -2,22 +2,12 @@
 """Several transmit queues, each with a queue pair of its own."""
 
 import re
-import sys
 
 import pytest
 
-from labkit import ethtool_stats, ip4, on, ping, wait_until
+from labkit import ethtool_stats, ip4, on, ping, spray, wait_until
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
-
-SPRAY = """
-import socket, sys
-for port in range(200):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.sendto(b"x" * 64, (sys.argv[1], 20000 + port))
-    s.close()
-"""
-
 
 def queue_packets(host):
     stats = ethtool_stats(host)
@@ -32,7 +22,7 @@ def test_each_queue_sends():
     assert len(before) >= 1
 
     def all_moved():
-        on(1, sys.executable, "-c", SPRAY, ip4(2))
+        spray(1, ip4(2))
         now = queue_packets(1)
         return all(now[queue] > before[queue] for queue in before)
 

@@ -9,18 +9,9 @@ import sys
 import pytest
 
 from labkit import (ethtool_stats, fault, inject, ip4, lid, link, on,
-                    ping, pinging, queue_pairs, start_on, wait_until)
+                    ping, pinging, queue_pairs, spray, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
-
-SPRAY = """
-import socket, sys
-for port in range(300):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.sendto(b"x" * 64, (sys.argv[1], 20000 + port))
-    s.close()
-"""
-
 
 def numbers(text, *names):
     """(maximum, current) of each name in what ethtool shows."""
@@ -37,7 +28,7 @@ def channels(host):
 
 
 def sending_queues(host):
-    on(host, sys.executable, "-c", SPRAY, ip4(2 if host == 1 else 1))
+    spray(host, ip4(2 if host == 1 else 1))
     return {int(found.group(1)) for name, count in ethtool_stats(host).items()
             if (found := re.fullmatch(r"tx(\d+)_packets", name)) and count}
 
