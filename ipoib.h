@@ -835,7 +835,8 @@ enum ipoib_ud_state {
  * @ailing: a bit for each queue that somebody has to look at, any context
  * @lost: bit 0: a completion queue is in error, or a queue pair cannot be taken
  *	to RESET: only new ones help; any context
- * @kept: the HCA has not let go of a queue pair, whose memory is kept; RTNL
+ * @kept: the HCA has not let go of a queue pair, whose memory is kept;
+ *	written under RTNL
  * @heals: treatments, by enum ipoib_heal_stage
  * @next_round: when all queues are looked at, in jiffies; guarded by link.lock
  * @heal_work: treats queues; on the interface's queue, cancelled by stop
@@ -1130,6 +1131,10 @@ static inline bool ipoib_ud_is_stopping(const struct ipoib_dev *ipd)
  */
 static inline void ipoib_ud_ails(struct ipoib_dev *ipd, unsigned int index)
 {
+	/* of a queue pair that outlived the interface there may be news, too */
+	if (READ_ONCE(ipd->ud.kept))
+		return;
+
 	set_bit(index, &ipd->ud.ailing);
 	ipoib_link_post(ipd, IPOIB_EV_STUCK);
 }
@@ -1300,6 +1305,8 @@ void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
 void ipoib_txq_stats(const struct ipoib_txq *txq,
 		     struct ipoib_txq_totals *totals);
+void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,
+			 struct ipoib_txq_totals *totals);
 u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size);
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);

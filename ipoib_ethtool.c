@@ -220,6 +220,12 @@ static const char * const ipoib_queue_names[] = {
 	"lso_packets",
 };
 
+/* of queues that are no more, so that the sums are right */
+static const char * const ipoib_gone_names[] = {
+	"tx_gone_packets",
+	"tx_gone_bytes",
+};
+
 static const char * const ipoib_heal_names[IPOIB_HEAL_STAGES] = {
 	[IPOIB_HEAL_REARM] = "heal_rearm",
 	[IPOIB_HEAL_SQE] = "heal_sqe",
@@ -250,6 +256,7 @@ static int ipoib_get_sset_count(struct net_device *dev, int set)
 
 	return ARRAY_SIZE(ipoib_base_names) +
 	       ARRAY_SIZE(ipoib_queue_names) * ipd->ud.num_txq +
+	       ARRAY_SIZE(ipoib_gone_names) +
 	       IPOIB_DROP_REASONS + IPOIB_HEAL_STAGES + IPOIB_COUNTS;
 }
 
@@ -267,6 +274,8 @@ static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
 		for (n = 0; n < ARRAY_SIZE(ipoib_queue_names); n++)
 			ethtool_sprintf(&data, "tx%u_%s", i,
 					ipoib_queue_names[n]);
+	for (i = 0; i < ARRAY_SIZE(ipoib_gone_names); i++)
+		ethtool_puts(&data, ipoib_gone_names[i]);
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)
 		ethtool_sprintf(&data, "drop_%s", ipoib_drop_name(i));
 	for (i = 0; i < IPOIB_HEAL_STAGES; i++)
@@ -306,6 +315,16 @@ static u64 *ipoib_put_queue_stats(const struct ipoib_txq *txq, u64 *data)
 	return data;
 }
 
+static u64 *ipoib_put_gone_stats(const struct ipoib_dev *ipd, u64 *data)
+{
+	struct ipoib_txq_totals totals;
+
+	ipoib_ud_gone_stats(ipd, &totals);
+	*data++ = totals.packets;
+	*data++ = totals.bytes;
+	return data;
+}
+
 static void ipoib_get_ethtool_stats(struct net_device *dev,
 				    struct ethtool_stats *estats, u64 *data)
 {
@@ -315,6 +334,7 @@ static void ipoib_get_ethtool_stats(struct net_device *dev,
 	data = ipoib_put_base_stats(dev, data);
 	for (i = 0; i < ipd->ud.num_txq; i++)
 		data = ipoib_put_queue_stats(ipd->ud.txq[i], data);
+	data = ipoib_put_gone_stats(ipd, data);
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)
 		*data++ = atomic64_read(&ipd->drops[i]);
 	for (i = 0; i < IPOIB_HEAL_STAGES; i++)

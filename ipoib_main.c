@@ -375,6 +375,7 @@ ipoib_link_facts(struct ipoib_dev *ipd, struct ipoib_link_facts *facts)
 
 	memset(facts, 0, sizeof(*facts));
 	facts->state = ipd->link.state;
+	facts->kept = READ_ONCE(ipd->ud.kept);
 	facts->restarting = test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
 	facts->gid_good = ipoib_gid_is_good(ipd);
 	facts->pkey = ipd->link.pkey;
@@ -478,10 +479,12 @@ static bool ipoib_identity_take_gid(struct ipoib_dev *ipd)
 		ipd->link.gid = gid;
 	}
 	mutex_unlock(&ipd->link.lock);
-	if (changed)
-		dev_addr_mod(ipd->netdev, at, gid.raw, sizeof(gid.raw));
+	if (!changed)
+		return false;
 
-	return changed;
+	dev_addr_mod(ipd->netdev, at, gid.raw, sizeof(gid.raw));
+	ipoib_announce_later(ipd);
+	return true;
 }
 
 /*
@@ -528,8 +531,6 @@ static void ipoib_identity_take(struct ipoib_dev *ipd)
 {
 	bool moved = ipoib_identity_take_gid(ipd);
 
-	if (moved)
-		ipoib_announce_later(ipd);
 	if (ipoib_identity_take_pkey(ipd) || moved)
 		ipoib_identity_notify(ipd);
 }
@@ -583,7 +584,10 @@ static void ipoib_restart_later(struct ipoib_dev *ipd, int err)
 {
 	u32 wait_ms;
 
-	ipoib_warn(ipd, "cannot start the transport: %pe\n", ERR_PTR(err));
+	/* that has been said, and nothing but a reset of the HCA helps */
+	if (!ipd->ud.kept)
+		ipoib_warn(ipd, "cannot start the transport: %pe\n",
+			   ERR_PTR(err));
 	mutex_lock(&ipd->link.lock);
 	wait_ms = ipoib_backoff_ms(++ipd->link.restart_failures,
 				   IPOIB_RESTART_FIRST_MS,
@@ -969,10 +973,8 @@ static void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
 	mutex_lock(&ipd->link.lock);
 	ipd->link.alias = guid;
 	mutex_unlock(&ipd->link.lock);
-	if (ipoib_identity_take_gid(ipd)) {
-		ipoib_announce_later(ipd);
+	if (ipoib_identity_take_gid(ipd))
 		ipoib_identity_notify(ipd);
-	}
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 }
 

@@ -264,14 +264,17 @@ void ipoib_ah_retire(struct ipoib_dev *ipd, struct ipoib_ah *ah)
 
 /*
  * A queue that is made anew goes on counting where the old one was, so what was
- * noted of the old one is passed at once.
+ * noted of the old one is passed at once; and one that is not there now is
+ * noted where it will begin.
  */
 static void ipoib_ah_snap(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
 {
 	unsigned int i;
 
-	for (i = 0; i < ipd->ud.num_txq; i++)
-		ah->snapshot[i] = READ_ONCE(ipd->ud.txq[i]->head);
+	for (i = 0; i < IPOIB_MAX_TXQ; i++)
+		ah->snapshot[i] = i < ipd->ud.num_txq ?
+				  READ_ONCE(ipd->ud.txq[i]->head) :
+				  ipd->ud.origin[i];
 	ah->snapped = true;
 }
 

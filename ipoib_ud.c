@@ -45,6 +45,9 @@
 #define IPOIB_HEAL_ROW		8
 #define IPOIB_HEAL_ROW_MS	10000
 
+/* counters of a ring begin so near their end that each queue passes it */
+#define IPOIB_RING_ORIGIN	((u32)-1000)
+
 /* how long a change of a ring waits for what is under way in it */
 #define IPOIB_RESIZE_MS		2000
 
@@ -216,7 +219,7 @@ static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 		   txq->qp->qp_num, ERR_PTR(err));
 	if (!txq->ipd->ud.kept)
 		__module_get(THIS_MODULE);
-	txq->ipd->ud.kept = true;
+	WRITE_ONCE(txq->ipd->ud.kept, true);
 }
 
 /* Its NAPI is off. Then the HCA owns nothing of the ring, or keeps it all. */
@@ -1104,6 +1107,10 @@ static int ipoib_ud_make_ready(struct ipoib_dev *ipd)
 {
 	int err = 0;
 
+	/* what the HCA holds on to is the one receive ring there is */
+	if (ipd->ud.kept)
+		return -EIO;
+
 	if (!ipd->ud.num_txq)
 		err = ipoib_ud_create(ipd);
 	else if (test_bit(0, &ipd->ud.lost))
@@ -1555,7 +1562,10 @@ void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port)
 void ipoib_ud_init_early(struct ipoib_dev *ipd)
 {
 	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
 
+	for (i = 0; i < ARRAY_SIZE(ud->origin); i++)
+		ud->origin[i] = IPOIB_RING_ORIGIN;
 	ud->tx_size = ipoib_ring_fit(ipd->ibdev, ipoib_send_queue_size);
 	ud->rxq.ipd = ipd;
 	ud->rxq.size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
@@ -1632,6 +1642,34 @@ void ipoib_txq_stats(const struct ipoib_txq *txq,
 		totals->lso = u64_stats_read(&txq->made.lso);
 		totals->lso_packets = u64_stats_read(&txq->made.lso_packets);
 	} while (u64_stats_fetch_retry(&txq->made.syncp, start));
+}
+
+static void ipoib_totals_add(struct ipoib_txq_totals *sum,
+			     const struct ipoib_txq_totals *one)
+{
+	sum->packets += one->packets;
+	sum->bytes += one->bytes;
+	sum->stops += one->stops;
+	sum->wakes += one->wakes;
+	sum->csum += one->csum;
+	sum->lso += one->lso;
+	sum->lso_packets += one->lso_packets;
+}
+
+/**
+ * ipoib_ud_gone_stats() - what transmit queues counted that are no more
+ * @ipd: interface
+ * @totals: where to
+ */
+void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,
+			 struct ipoib_txq_totals *totals)
+{
+	unsigned int i;
+
+	memset(totals, 0, sizeof(*totals));
+	for (i = 0; i < IPOIB_MAX_TXQ; i++)
+		if (!READ_ONCE(ipd->ud.txq[i]))
+			ipoib_totals_add(totals, &ipd->ud.left[i]);
 }
 
 static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
@@ -1717,34 +1755,18 @@ static void ipoib_get_queue_stats_tx(struct net_device *dev, int index,
 	ipoib_put_queue_stats_tx(&totals, stats);
 }
 
-static void ipoib_totals_add(struct ipoib_txq_totals *sum,
-			     const struct ipoib_txq_totals *one)
-{
-	sum->packets += one->packets;
-	sum->bytes += one->bytes;
-	sum->stops += one->stops;
-	sum->wakes += one->wakes;
-	sum->csum += one->csum;
-	sum->lso += one->lso;
-	sum->lso_packets += one->lso_packets;
-}
-
 /* What queues counted that are no more. */
 static void ipoib_get_base_stats(struct net_device *dev,
 				 struct netdev_queue_stats_rx *rx,
 				 struct netdev_queue_stats_tx *tx)
 {
-	const struct ipoib_ud *ud = &ipoib_from_netdev(dev)->ud;
-	struct ipoib_txq_totals totals = {};
-	unsigned int i;
+	struct ipoib_txq_totals totals;
 
 	rx->packets = 0;
 	rx->bytes = 0;
 	rx->alloc_fail = 0;
 	rx->csum_unnecessary = 0;
-	for (i = 0; i < IPOIB_MAX_TXQ; i++)
-		if (!READ_ONCE(ud->txq[i]))
-			ipoib_totals_add(&totals, &ud->left[i]);
+	ipoib_ud_gone_stats(ipoib_from_netdev(dev), &totals);
 	ipoib_put_queue_stats_tx(&totals, tx);
 }
 

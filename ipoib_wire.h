@@ -1217,6 +1217,7 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
  * enum ipoib_link_reason - why there is no carrier
  * @IPOIB_WHY_UP: there is
  * @IPOIB_WHY_REMOVED: the HCA goes away
+ * @IPOIB_WHY_HCA_WEDGED: the HCA keeps a queue pair it was to destroy
  * @IPOIB_WHY_ADMIN_DOWN: the administrator has the interface down
  * @IPOIB_WHY_PKEY_ABSENT: its P_Key is not in the port's table
  * @IPOIB_WHY_PORT_DOWN: the port is not ACTIVE
@@ -1231,6 +1232,7 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 enum ipoib_link_reason {
 	IPOIB_WHY_UP,
 	IPOIB_WHY_REMOVED,
+	IPOIB_WHY_HCA_WEDGED,
 	IPOIB_WHY_ADMIN_DOWN,
 	IPOIB_WHY_PKEY_ABSENT,
 	IPOIB_WHY_PORT_DOWN,
@@ -1246,6 +1248,7 @@ enum ipoib_link_reason {
 /**
  * struct ipoib_link_facts - what a reason is found from
  * @state: of the link
+ * @kept: the HCA keeps a queue pair
  * @restarting: its transport is being closed and opened
  * @port_active: the port is ACTIVE
  * @gid_good: own GID is in the port's table
@@ -1257,6 +1260,7 @@ enum ipoib_link_reason {
  */
 struct ipoib_link_facts {
 	enum ipoib_link_state state;
+	bool kept;
 	bool restarting;
 	bool port_active;
 	bool gid_good;
@@ -1295,6 +1299,9 @@ ipoib_link_why_joining(const struct ipoib_link_facts *facts)
 static inline enum ipoib_link_reason
 ipoib_link_why(const struct ipoib_link_facts *facts)
 {
+	if (facts->kept && facts->state != IPOIB_LINK_DEAD)
+		return IPOIB_WHY_HCA_WEDGED;
+
 	switch (facts->state) {
 	case IPOIB_LINK_ACTIVE:
 		return IPOIB_WHY_UP;
@@ -1321,6 +1328,7 @@ ipoib_link_reason_name(enum ipoib_link_reason reason)
 	static const char * const names[IPOIB_LINK_REASONS] = {
 		[IPOIB_WHY_UP] = "up",
 		[IPOIB_WHY_REMOVED] = "removed",
+		[IPOIB_WHY_HCA_WEDGED] = "hca-wedged",
 		[IPOIB_WHY_ADMIN_DOWN] = "admin-down",
 		[IPOIB_WHY_PKEY_ABSENT] = "pkey-absent",
 		[IPOIB_WHY_PORT_DOWN] = "port-down",

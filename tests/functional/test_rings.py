@@ -5,10 +5,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
-from labkit import (ethtool_stats, fault, inject, ip4, lid, link, on,
+from labkit import (FABRIC, SLOW, ethtool_stats, fault, inject, ip4, lid, link, on,
                     ping, pinging, queue_pairs, spray, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
@@ -125,6 +126,46 @@ def test_counters_add_up_when_queues_are_gone(as_before):
     now = ethtool_stats(1)
     assert now["tx_packets"] >= shown["tx"]["packets"] >= before
     assert now["rx_bytes"] >= shown["rx"]["bytes"]
+    assert now["tx_gone_packets"] > 0
+    assert now["tx0_packets"] + now["tx_gone_packets"] == now["tx_packets"]
+    assert now["tx0_bytes"] + now["tx_gone_bytes"] == now["tx_bytes"]
+
+
+# 239.1.2.3 as the fabric's files end it
+GROUP = ":0f01:0203 "
+
+
+MEMBER = """
+import signal, socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack(
+    "4s4si", socket.inet_aton("239.1.2.3"), bytes(4),
+    socket.if_nametoindex("ib0")))
+signal.pause()
+"""
+
+
+def test_an_address_handle_dies_though_a_queue_is_added(as_before):
+    """It waits for what is under way when it retires, in queues of then."""
+    on(1, "ethtool", "-L", "ib0", "tx", 1)
+    handles = FABRIC / "fab1/ahs"
+    groups = FABRIC / "fab1/port1/groups"
+    member = start_on(1, sys.executable, "-c", MEMBER)
+    try:
+        wait_until("the group has a handle", lambda: GROUP in handles.read_text())
+        with fault("fab1", "completions", "stall dir=send"):
+            ping(1, ip4(2), 1)
+            member.kill()
+            wait_until("the group is left", lambda: GROUP not in groups.read_text())
+            # nothing tells of the moment when the handle has looked at them
+            time.sleep(0.5 * SLOW)
+            assert GROUP in handles.read_text()
+            on(1, "ethtool", "-L", "ib0", "tx", 2)
+        wait_until("the handle is gone", lambda: GROUP not in handles.read_text())
+    finally:
+        member.kill()
+        member.wait()
+    ping(1, ip4(2), 5)
 
 
 def test_moderation_is_asked_for_and_remembered():

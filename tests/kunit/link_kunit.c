@@ -389,6 +389,12 @@ static void why_joining_in_the_order_of_mending(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_LID_0);
 	facts.port_active = false;
 	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_PORT_DOWN);
+	facts.kept = true;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_HCA_WEDGED);
+	facts.state = IPOIB_LINK_DOWN;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_HCA_WEDGED);
+	facts.state = IPOIB_LINK_DEAD;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_REMOVED);
 }
 
 static void why_without_a_subnet_manager(struct kunit *test)
