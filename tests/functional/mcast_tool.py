@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Send to, or count what arrives from, an IP multicast group.
 
-	mcast_tool.py send GROUP PORT COUNT	datagrams 0..COUNT-1, 5 ms apart
+	mcast_tool.py send GROUP PORT COUNT [SECONDS]
+						datagrams 0..COUNT-1, 5 ms apart
+						or so many seconds
 	mcast_tool.py recv GROUP PORT FILE	until SIGTERM; FILE holds the count
 """
 
@@ -19,7 +21,7 @@ def family(group):
     return socket.AF_INET6 if ":" in group else socket.AF_INET
 
 
-def send(group, port, count):
+def send(group, port, count, pause=0.005):
     fam = family(group)
     sock = socket.socket(fam, socket.SOCK_DGRAM)
     index = socket.if_nametoindex(INTERFACE)
@@ -32,7 +34,7 @@ def send(group, port, count):
         where = (group, port)
     for number in range(count):
         sock.sendto(number.to_bytes(4, "big"), where)
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def join(group, port):
@@ -68,8 +70,8 @@ def recv(group, port, file):
 
 
 if __name__ == "__main__":
-    verb, name, number, last = sys.argv[1:]
+    verb, name, number, last, *pauses = sys.argv[1:]
     if verb == "send":
-        send(name, int(number), int(last))
+        send(name, int(number), int(last), *map(float, pauses))
     else:
         recv(name, int(number), last)

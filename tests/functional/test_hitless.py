@@ -3,13 +3,14 @@
 
 import pathlib
 import re
+import sys
 
 import pytest
 
-from labkit import (BROADCAST, FABRIC, all_active, edit, ethtool_stats,
-                    group_mlid, has_carrier, ip4, lid, link, link_up, mft, on, ping,
-                    pinging, port_dir, queue_pairs, run, switch_port, table,
-                    wait_until)
+from labkit import (BROADCAST, FABRIC, SLOW, all_active, edit, ethtool_stats,
+                    group_mlid, has_carrier, ip4, lid, link, link_up, mft, on,
+                    ping, pinging, port_dir, queue_pairs, run, start_on,
+                    switch_port, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -80,6 +81,53 @@ def test_a_handover_loses_no_packet():
         wait_until("members are back", members_are_back, timeout=60)
         run("lab-sm", "start", 1)
     none_was_lost(pinger, 100)
+
+
+SM = pathlib.Path("/run/lab/sm")
+TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
+GROUP = "239.1.2.4"
+# as OpenSM's file has its interface half
+IN_DUMP = "0x000000000f010204"
+PORT = 5998
+
+
+@pytest.fixture
+def saved_database():
+    """OpenSM keeps what the subnet administrator knows, and reads it again."""
+    conf = SM / "opensm.conf"
+    before = conf.read_text()
+    conf.write_text(f"{before}sa_db_dump TRUE\n"
+                    f"sa_db_file {SM}/opensm-sa.dump\n")
+    run("lab-sm", "stop")
+    run("lab-sm", "start")
+    yield SM / "opensm-sa.dump"
+    conf.write_text(before)
+    run("lab-sm", "stop")
+    run("lab-sm", "start")
+
+
+def test_multicast_through_a_restart_with_a_saved_database(saved_database,
+                                                           tmp_path):
+    """The switch forwards on, and so does everybody else."""
+    count = tmp_path / "count"
+    heard = lambda: int(count.read_text() or 0)
+    send = [sys.executable, TOOL, "send", GROUP, PORT]
+    listener = start_on(2, sys.executable, TOOL, "recv", GROUP, PORT, count)
+    try:
+        wait_until("it listens", count.exists)
+        wait_until("the first arrives", lambda: on(1, *send, 1) and heard())
+        wait_until("the group is saved", lambda: run("lab-sm", "resweep") and
+                   IN_DUMP in saved_database.read_text())
+        before = heard()
+        sender = start_on(1, *send, 1500 * SLOW, 0.002)
+        run("lab-sm", "stop")
+        run("lab-sm", "start")
+        assert sender.poll() is None
+        assert sender.wait() == 0
+        wait_until("all arrived", lambda: heard() == before + 1500 * SLOW)
+    finally:
+        listener.terminate()
+        listener.wait()
 
 
 def test_another_lid():

@@ -2,6 +2,7 @@
 """Network namespaces: who sees an HCA, and where its interface lives."""
 
 import glob
+import json
 import os
 import re
 
@@ -196,3 +197,65 @@ def test_an_hca_outlives_its_namespace(guest):
                lambda: "fab1" in run("rdma", "dev").stdout)
     wait_until("its interface is, too", lambda: "/fab1\n" in run(
         "sh", "-c", "readlink -f /sys/class/net/*/device").stdout)
+
+
+@pytest.fixture
+def mortal():
+    """A namespace that does not outlive the test, nor maybe half of it."""
+    run("ip", "netns", "add", f"host{GUEST}")
+    yield GUEST
+    run("ip", "netns", "del", f"host{GUEST}", check=False)
+
+
+def refugees():
+    """What the initial namespace has of host 1, whose GUID tells it."""
+    return {one["ifname"] for one in json.loads(run(
+        "ip", "-j", "link").stdout)
+            if one["address"].endswith(":02:fa:b0:00:00:00:01:01")}
+
+
+@shared
+@pytest.mark.needs("children")
+def test_an_interface_outlives_its_namespace(mortal):
+    """With its child, and both work on."""
+    on(1, "ip", "link", "set", "ib0", "netns", f"host{mortal}")
+    try:
+        set_up(mortal)
+        on(mortal, "ip", "link", "add", "link", "ib0", "name", "kid", "type",
+           "ipoib", "pkey", "0x8001")
+        on(mortal, "ip", "link", "set", "kid", "up")
+        wait_until("carrier", lambda: has_carrier(mortal, "kid"))
+        run("ip", "netns", "del", f"host{mortal}")
+        wait_until("both are in the initial namespace",
+                   lambda: len(refugees()) == 2)
+        assert "kid" in refugees()
+        # the old name is taken by the subnet manager's own
+        name = (refugees() - {"kid"}).pop()
+        run("ip", "link", "set", name, "up")
+        run("ip", "link", "set", "kid", "up")
+        wait_until("carrier", lambda: "LOWER_UP" in run(
+            "ip", "link", "show", "kid").stdout)
+        run("ip", "link", "del", "kid")
+    finally:
+        wait_until("it is at home", refugees)
+        name = refugees().pop()
+        run("ip", "link", "set", name, "netns", "host1", "name", "ib0")
+        set_up(1)
+    ping(1, ip4(2), 5)
+
+
+@shared
+@pytest.mark.needs("children")
+def test_a_child_outlives_its_namespace(mortal):
+    """Its parent is elsewhere, and stays there."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "pkey", "0x8001")
+    on(1, "ip", "link", "set", "kid", "netns", f"host{mortal}")
+    on(mortal, "ip", "link", "set", "kid", "up")
+    wait_until("carrier", lambda: has_carrier(mortal, "kid"))
+    run("ip", "netns", "del", f"host{mortal}")
+    wait_until("it is in the initial namespace",
+               lambda: refugees() == {"kid"})
+    run("ip", "link", "del", "kid")
+    assert interfaces(1) == {"ib0"}
+    ping(1, ip4(2), 5)
