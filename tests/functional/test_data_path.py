@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the data path owes the stack: sizes told, packets given back, memory."""
+
+import contextlib
+import pathlib
+import statistics
+import sys
+
+import pytest
+
+from labkit import (DRIVER, MTU, SLOW, ethtool_stats, ip4, ip6, on, ping,
+                    queue_pairs, start_on, wait_until)
+
+pytestmark = pytest.mark.needs("netdev")
+
+
+# --- Path MTU ----------------------------------------------------------------
+
+@contextlib.contextmanager
+def generous_route(host, address):
+    """A route whose MTU is more than the link's, as one learnt earlier may be."""
+    family = "-6" if ":" in address else "-4"
+    bits = 128 if ":" in address else 32
+    words = (f"{address}/{bits}", "dev", "ib0", "mtu", 9000)
+    on(host, "ip", family, "route", "add", *words)
+    try:
+        yield
+    finally:
+        on(host, "ip", family, "route", "del", *words)
+        on(host, "ip", family, "route", "flush", "cache", check=False)
+
+
+def told_mtu(host, address):
+    """What the stack has learnt of a destination since."""
+    return f"mtu {MTU}" in on(host, "ip", "route", "get", address).stdout
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("address", [ip4(2), ip6(2)])
+def test_a_packet_that_is_too_long_tells_the_mtu(address):
+    """A later one is cut to pieces; meanwhile nothing is wrong with others."""
+    ping(1, address)
+    errors = ethtool_stats(1)
+    with generous_route(1, address):
+        said = on(1, "ping", "-n", "-c", 1, "-W", 1, "-M", "do", "-s", 5000,
+                  address, check=False)
+        assert said.returncode
+        wait_until("the MTU is known", lambda: told_mtu(1, address))
+        said = on(1, "ping", "-n", "-c", 1, "-W", 1, "-M", "do", "-s", 5000,
+                  address, check=False)
+        assert "too long" in (said.stdout + said.stderr).lower()
+        ping(1, address, 3, "-s", 5000)
+    ping(1, address)
+    if DRIVER == "ours":
+        assert ethtool_stats(1)["drop_tx_too_big"] > errors["drop_tx_too_big"]
+
+
+# --- Completion --------------------------------------------------------------
+
+BURSTS = """
+import fcntl, socket, struct, sys, termios, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+s.connect((sys.argv[1], 9))
+for _ in range(100):
+    for _ in range(int(sys.argv[2])):
+        try:
+            s.send(bytes(200))
+        except ConnectionRefusedError:
+            pass
+    last = time.monotonic()
+    while struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]:
+        assert time.monotonic() < last + 5, "packets are not given back"
+    print(round((time.monotonic() - last) * 1e6))
+"""
+
+
+@pytest.mark.needs("queues")
+@pytest.mark.parametrize("burst", [1, 7, 45])
+def test_packets_are_given_back_within_a_millisecond(burst):
+    """Of the last of a burst, whatever its length."""
+    ping(1, ip4(2))
+    waits = [int(line) for line in on(
+        1, sys.executable, "-c", BURSTS, ip4(2), burst).stdout.split()]
+    assert len(waits) == 100
+    assert statistics.median(waits) < 1000 * SLOW
+
+
+# --- Memory ------------------------------------------------------------------
+
+FAILURES = pathlib.Path("/sys/kernel/debug/fail_page_alloc")
+
+
+@contextlib.contextmanager
+def no_pages():
+    """Whoever may not sleep for memory gets none."""
+    try:
+        for name, value in (("min-order", 0), ("ignore-gfp-wait", "Y"),
+                            ("verbose", 0), ("interval", 1), ("times", -1),
+                            ("probability", 100)):
+            (FAILURES / name).write_text(str(value))
+        yield
+    finally:
+        (FAILURES / "probability").write_text("0")
+
+
+def posted(host):
+    """Receive buffers the HCA has of a host's first datagram queue pair."""
+    pairs = queue_pairs(host)
+    return int(pairs[min(qpn for qpn in pairs if qpn > 1)]["rq"].split("/")[0])
+
+
+# Takes what comes and reads none of it.
+HOARD = """
+import signal, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)   # SO_RCVBUFFORCE
+s.bind(("", 9999))
+open(sys.argv[1], "w").close()
+signal.pause()
+"""
+
+
+@pytest.mark.instrumented
+@pytest.mark.needs("rings")
+def test_a_ring_recovers_from_a_lack_of_memory(tmp_path):
+    """Even one that has run dry, into which nothing comes any more."""
+    # buffers are posted sixteen at a time
+    full = posted(1) - 16
+    assert full > 400
+    ready = tmp_path / "ready"
+    hoard = start_on(1, sys.executable, "-c", HOARD, ready)
+    flood = None
+    try:
+        wait_until("it listens", ready.exists)
+        with no_pages():
+            flood = start_on(2, sys.executable, "-c", (
+                "import socket\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                f"while True: s.sendto(bytes(1900), ('{ip4(1)}', 9999))"))
+            wait_until("the ring runs dry", lambda: posted(1) == 0,
+                       timeout=60)
+        flood.kill()
+        wait_until("the ring is full again", lambda: posted(1) > full)
+    finally:
+        for process in filter(None, (hoard, flood)):
+            process.kill()
+            process.wait()
+    wait_until("it answers", lambda: ping(2, ip4(1), 1, "-W", 1, check=False))
+    ping(2, ip4(1), 20, "-s", 1900)
+    assert posted(1) > full
