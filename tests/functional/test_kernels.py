@@ -18,7 +18,8 @@ from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
                      temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
-from vm import debian, debs, kernels, mounts, recipe, roots, uml  # noqa: E402 pylint: disable=wrong-import-position
+from vm import (debian, debs, kernels, mounts, recipe, roots,  # noqa: E402 pylint: disable=wrong-import-position
+                source)
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
 pytestmark = pytest.mark.host
@@ -310,7 +311,7 @@ def test_trixies_kernel_is_not_that_of_its_backports(cached):
 @pytest.mark.parametrize("release,same", [("bookworm", "6.1"),
                                           ("trixie", "6.12")])
 def test_stock_is_the_machines_own_release(cached, monkeypatch, release, same):
-    for module in (debian.debs, uml.debs):
+    for module in (debian.debs, source.debs):
         monkeypatch.setattr(module, "codename", lambda: release)
     cached("debian-bookworm-6.1.192-2", "6.1.192-2")
     cached("debian-trixie-6.12.107-1", "6.12.107-1")
@@ -337,18 +338,18 @@ def test_another_releases_kernel_is_built_for_in_a_root(cached, monkeypatch):
 def test_a_newer_source_of_uml_is_offered(cached, monkeypatch):
     kernel = kernels.KERNELS["kasan"]
     folder = cached(kernel.pattern().replace("*", OLD[1]), OLD[1])
-    source = folder.parent.parent / "source" / OLD[1]
-    source.mkdir(parents=True)
-    suite = FakeSuite((uml.SOURCE, NEW[1]))
-    monkeypatch.setattr(uml.debs, "Suite", lambda name: suite)
+    fetched = folder.parent.parent / "source" / OLD[1]
+    fetched.mkdir(parents=True)
+    suite = FakeSuite((source.SOURCE, NEW[1]))
+    monkeypatch.setattr(source.debs, "Suite", lambda name: suite)
     assert kernel.state().endswith("; %s is offered, remove %s and %s to get "
-                                   "it" % (NEW[1], folder, source))
+                                   "it" % (NEW[1], folder, fetched))
 
 
 @pytest.mark.usefixtures("cached")
 def test_a_source_of_uml_that_is_gone_is_one_line(monkeypatch):
     suite = FakeSuite(("linux-source-7.4", NEXT[1]))
-    monkeypatch.setattr(uml.debs, "Suite", lambda name: suite)
+    monkeypatch.setattr(source.debs, "Suite", lambda name: suite)
     with pytest.raises(LabError) as caught:
         kernels.KERNELS["kasan"].ensure()
     assert caught.value.line() == (

@@ -33,6 +33,7 @@ class Kernel:
         self.name = name
         self.folder = folder
         self.machine = recipe.machine
+        self.words = recipe.words
         # the Debian release whose compiler it was built with
         self.tools = recipe.tools()
         self.release = self._word("release")
@@ -61,8 +62,7 @@ class Kernel:
 
         With @compiler, or by default the kernel's own.
         """
-        arch = ["ARCH=um"] if self.machine == "uml" else []
-        argv = ["make", *arch, "-C", self.path("build")]
+        argv = ["make", *self.words, "-C", self.path("build")]
         if compiler and compiler.release:
             return roots.inside(compiler.release, [
                 *argv, "CC=" + compiler.name, *compiler.config])

@@ -19,6 +19,8 @@ class Recipe:
 
     # what starts it: a key of machines.MACHINES
     machine = ""
+    # what every make command in its tree says
+    words = ()
     # how it comes here when it is not there
     how = ""
 
