@@ -75,12 +75,13 @@ class Lane:
 class BuildLane(Lane):
     """Every part of the project, for one kernel, without a warning.
 
-    By the kernel's own compiler, or by another.
+    By the kernel's own compiler, or by another. Of another architecture's
+    kernel there are only the headers.
     """
 
     def __init__(self, kernel, compiler=OWN):
         self.name = "/".join(filter(None, ["build", kernel, compiler.name]))
-        self.kernel = kernels.KERNELS[kernel]
+        self.kernel = (kernels.KERNELS | kernels.CROSS)[kernel]
         self.compiler = compiler
 
     def parts(self):

@@ -158,6 +158,12 @@ def test_every_kernel_and_driver_has_a_lane(check):
             assert f"{kernel}/{driver}" in names
 
 
+def test_other_architectures_are_compiled_for_every_day(check):
+    for lanes in (check.EVERYDAY, check.COMPLETE):
+        names = {lane.name for lane in lanes}
+        assert {f"build/{name}" for name in kernels.CROSS} <= names
+
+
 def collected(lanes):
     """The tests of each lane, by its name; no two have the same."""
     assert len({lane.name for lane in lanes}) == len(lanes)

@@ -18,7 +18,7 @@ from hostkit import (CACHE, CHECKOUT, ENVIRONMENT, PATIENCE, expect_report,
                      temporaries, wait_until)
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
-from vm import (debian, debs, kernels, mounts, recipe, roots,  # noqa: E402 pylint: disable=wrong-import-position
+from vm import (cross, debian, debs, kernels, mounts, recipe, roots,  # noqa: E402 pylint: disable=wrong-import-position
                 source)
 from vm.errors import LabError  # noqa: E402 pylint: disable=wrong-import-position
 
@@ -333,6 +333,28 @@ def test_another_releases_kernel_is_built_for_in_a_root(cached, monkeypatch):
     assert made["6.1"][0] == "make"
     for name in ("6.12", "7.3"):
         assert "/root-of-trixie" in made[name]
+
+
+def test_other_architectures_are_built_for_by_cross_compilers(
+        cached, monkeypatch):
+    installed = []
+    monkeypatch.setattr(cross.host, "prepare", installed.append)
+    for name, arch, compiler in (("arm64", "arm64", "aarch64-linux-gnu"),
+                                 ("s390x", "s390", "s390x-linux-gnu")):
+        kernel = kernels.CROSS[name]
+        cached(kernel.pattern().replace("*", OLD[1]), OLD[1])
+        argv = kernel.ensure().make()
+        assert installed.pop() == "gcc-" + compiler
+        assert {"ARCH=" + arch, f"CROSS_COMPILE={compiler}-"} <= set(argv)
+
+
+def test_the_drivers_own_settings_are_part_of_a_cross_tree(
+        tmp_path, monkeypatch):
+    before = kernels.CROSS["arm64"].pattern()
+    changed = tmp_path / "Kconfig"
+    changed.write_text("config INFINIBAND_IPOIB\n\ttristate\n")
+    monkeypatch.setattr(cross, "KCONFIG", str(changed))
+    assert kernels.CROSS["arm64"].pattern() != before
 
 
 def test_a_newer_source_of_uml_is_offered(cached, monkeypatch):

@@ -19,11 +19,14 @@ def wanted():
     return [word for word in words if word]
 
 
-def missing():
-    """Those not installed, by dpkg's own book, without starting dpkg."""
+def missing(more=()):
+    """Those not installed, by dpkg's own book, without starting dpkg.
+
+    Of that list and of @more.
+    """
     with open(STATUS, "rb") as file:
         book = b"\n" + file.read()
-    return [name for name in wanted()
+    return [name for name in (*wanted(), *more)
             if b"\nPackage: %s\nStatus: install ok installed\n"
             % name.encode() not in book]
 
@@ -43,10 +46,12 @@ def build_environment(folder):
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def prepare():
+def prepare(*more):
     """Install what is missing; costs one read when nothing is."""
-    if not missing():
+    if not missing(more):
         return
-    done = subprocess.run([os.path.join(HERE, "bootstrap.sh")], check=False)
+    done = subprocess.run([os.path.join(HERE, "bootstrap.sh"), *more],
+                          check=False)
     if done.returncode:
-        raise LabError("packages", "could not install " + " ".join(missing()))
+        raise LabError("packages", "could not install " +
+                       " ".join(missing(more)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which kernels are there?"""
 
+from .cross import Cross
 from .debian import Debian
 from .uml import Uml
 
@@ -16,6 +17,11 @@ KERNELS = {kernel.name: kernel for kernel in (
                  "one CPU"),
 )}
 DEFAULT = "uml"
+# modules are built for these, and no machine starts them
+CROSS = {kernel.name: kernel for kernel in (
+    Cross("arm64", "arm64", "aarch64-linux-gnu", "pages of 64 KiB"),
+    Cross("s390x", "s390", "s390x-linux-gnu", "big-endian"),
+)}
 
 
 def listing():

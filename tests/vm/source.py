@@ -21,11 +21,89 @@ KEPT_OF_TREE = {"Makefile", "Kbuild", "Kconfig", ".config", "Module.symvers",
                 "tools"}
 
 
+class Tree:
+    """The making of a kernel tree, its output in a log."""
+
+    # of the source, as tar's arguments; everything
+    unpacked = ()
+
+    def __init__(self, folder, log, env, recipe):
+        self.folder = folder
+        self.log = log
+        self.env = env
+        self.recipe = recipe
+        self.tree = os.path.join(folder, "build")
+
+    def run(self, step, argv, cwd=None, text=""):
+        """Run one command of the build, with @text as its input."""
+        self.log.flush()
+        done = subprocess.run(argv, cwd=cwd, input=text, encoding="utf-8",
+                              stdout=self.log, stderr=self.log,
+                              env=self.env, check=False)
+        if done.returncode:
+            raise LabError("kernel build", "%s failed, see %s"
+                           % (step, self.log.name))
+
+    def unpack(self, deb):
+        """Lay the source tree out, or what is wanted of it."""
+        where = os.path.join(self.folder, "deb")
+        debs.unpack(deb, where)
+        tarball, = glob.glob(os.path.join(where, "usr/src/*.tar.xz"))
+        os.mkdir(self.tree)
+        self.run("unpacking", ["tar", "-I", "xz -T0", "-xf", tarball, "-C",
+                               self.tree, "--strip-components=1",
+                               *self.unpacked])
+        shutil.rmtree(where)
+
+    def mend(self, patches):
+        """Apply each of @patches; one that does not fit ends the build."""
+        for patch in patches:
+            self.run("patching", ["patch", "-p1", "--fuzz=0"], cwd=self.tree,
+                     text=patch)
+
+    def make(self, *goals):
+        """Run the kernel's make."""
+        self.run("make " + " ".join(goals),
+                 ["make", *self.recipe.words, *goals], cwd=self.tree)
+
+    def configure(self, fragments):
+        """tinyconfig with @fragments on top; all of them must take."""
+        self.make("tinyconfig")
+        config = os.path.join(self.tree, ".config")
+        with open(config, "a", encoding="utf-8") as file:
+            file.writelines(fragments)
+        self.make("olddefconfig")
+        with open(config, encoding="utf-8") as file:
+            got = set(file.read().splitlines())
+        lost = [line for line in _wanted(fragments) if line not in got]
+        if lost:
+            raise LabError("kernel configuration",
+                           "did not take: " + ", ".join(lost))
+
+    def build(self):
+        """Build what is wanted of the configured tree, clear the rest away."""
+        raise NotImplementedError
+
+    def prune(self, arches):
+        """Leave of a built tree what external modules are built against.
+
+        Of its architectures, @arches.
+        """
+        for base, kept in ((self.tree, KEPT_OF_TREE),
+                           (os.path.join(self.tree, "arch"), arches)):
+            for name in set(os.listdir(base)) - kept:
+                where = os.path.join(base, name)
+                if os.path.isdir(where) and not os.path.islink(where):
+                    shutil.rmtree(where)
+                else:
+                    os.unlink(where)
+
+
 class FromSource(Recipe):
     """A tree of Debian's kernel source package, configured by fragments."""
 
     # the class of its tree
-    tree = None
+    tree = Tree
     # fragments beside its own, by name
     common = ()
 
@@ -118,84 +196,6 @@ def _fetch_source():
     where = cache.entry("source", version.replace(":", "%3a"),
                         lambda to: suite.fetch(SOURCE, version, to))
     return glob.glob(os.path.join(where, "*.deb"))[0]
-
-
-class Tree:
-    """The making of a kernel tree, its output in a log."""
-
-    # of the source, as tar's arguments; everything
-    unpacked = ()
-
-    def __init__(self, folder, log, env, recipe):
-        self.folder = folder
-        self.log = log
-        self.env = env
-        self.recipe = recipe
-        self.tree = os.path.join(folder, "build")
-
-    def run(self, step, argv, cwd=None, text=""):
-        """Run one command of the build, with @text as its input."""
-        self.log.flush()
-        done = subprocess.run(argv, cwd=cwd, input=text, encoding="utf-8",
-                              stdout=self.log, stderr=self.log,
-                              env=self.env, check=False)
-        if done.returncode:
-            raise LabError("kernel build", "%s failed, see %s"
-                           % (step, self.log.name))
-
-    def unpack(self, deb):
-        """Lay the source tree out, or what is wanted of it."""
-        where = os.path.join(self.folder, "deb")
-        debs.unpack(deb, where)
-        tarball, = glob.glob(os.path.join(where, "usr/src/*.tar.xz"))
-        os.mkdir(self.tree)
-        self.run("unpacking", ["tar", "-I", "xz -T0", "-xf", tarball, "-C",
-                               self.tree, "--strip-components=1",
-                               *self.unpacked])
-        shutil.rmtree(where)
-
-    def mend(self, patches):
-        """Apply each of @patches; one that does not fit ends the build."""
-        for patch in patches:
-            self.run("patching", ["patch", "-p1", "--fuzz=0"], cwd=self.tree,
-                     text=patch)
-
-    def make(self, *goals):
-        """Run the kernel's make."""
-        self.run("make " + " ".join(goals),
-                 ["make", *self.recipe.words, *goals], cwd=self.tree)
-
-    def configure(self, fragments):
-        """tinyconfig with @fragments on top; all of them must take."""
-        self.make("tinyconfig")
-        config = os.path.join(self.tree, ".config")
-        with open(config, "a", encoding="utf-8") as file:
-            file.writelines(fragments)
-        self.make("olddefconfig")
-        with open(config, encoding="utf-8") as file:
-            got = set(file.read().splitlines())
-        lost = [line for line in _wanted(fragments) if line not in got]
-        if lost:
-            raise LabError("kernel configuration",
-                           "did not take: " + ", ".join(lost))
-
-    def build(self):
-        """Build what is wanted of the configured tree, clear the rest away."""
-        raise NotImplementedError
-
-    def prune(self, arches):
-        """Leave of a built tree what external modules are built against.
-
-        Of its architectures, @arches.
-        """
-        for base, kept in ((self.tree, KEPT_OF_TREE),
-                           (os.path.join(self.tree, "arch"), arches)):
-            for name in set(os.listdir(base)) - kept:
-                where = os.path.join(base, name)
-                if os.path.isdir(where) and not os.path.islink(where):
-                    shutil.rmtree(where)
-                else:
-                    os.unlink(where)
 
 
 def _text(name):
