@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many small datagrams a second arrive?
+ * How many small datagrams a second arrive, or leave?
  *
  *	datagrams recv ADDRESS PORT
  *	datagrams send ADDRESS PORT SECONDS
+ *	datagrams spread INTERFACE GID NEIGHBOURS SECONDS
+ *
+ * spread sends to so many hardware addresses in turn, queue pairs of one GID
+ * that need not be there, past the stack's own tables. When each has been sent
+ * to it prints READY and waits for a line; then it prints how many it sent.
  *
  * Both move many datagrams in one system call, so that what is measured is the
  * interface and not the way into the kernel: the sender hands the kernel one
@@ -14,7 +19,9 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netpacket/packet.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -34,6 +41,8 @@
 #define SEGMENTS	64
 #define BATCH		64
 #define ROOM		(8 << 20)
+/* The queue pair numbers of spread begin here, far from those in use */
+#define FIRST_QPN	0x400000
 /* The end is told so often, as any datagram may be lost. */
 #define FAREWELLS	20
 
@@ -141,6 +150,110 @@ static int receive_all(const char *host, const char *port)
 	return 0;
 }
 
+/* An address of a packet socket with as many bytes as InfiniBand's has */
+struct link_address {
+	unsigned short family;
+	unsigned short protocol;
+	int index;
+	unsigned short type;
+	unsigned char packet_type;
+	unsigned char length;
+	unsigned char bytes[20];
+};
+
+static struct link_address *neighbours(const char *device, const char *gid,
+				       unsigned int count)
+{
+	struct link_address *all = calloc(count, sizeof(*all)), swapped;
+	unsigned int i, other, qpn;
+
+	if (!all)
+		err(1, "memory");
+	for (i = 0; i < count; i++) {
+		all[i].family = AF_PACKET;
+		all[i].protocol = htons(0x0800);
+		all[i].index = if_nametoindex(device);
+		all[i].length = sizeof(all[i].bytes);
+		qpn = htonl(FIRST_QPN + i);
+		memcpy(all[i].bytes, &qpn, sizeof(qpn));
+		if (inet_pton(AF_INET6, gid, all[i].bytes + 4) != 1)
+			errx(2, "%s is no GID", gid);
+	}
+	/* in no order that a cache could foresee */
+	for (i = count - 1; i; i--) {
+		other = random() % (i + 1);
+		swapped = all[i];
+		all[i] = all[other];
+		all[other] = swapped;
+	}
+	return all;
+}
+
+static void address_batch(struct mmsghdr *messages, struct link_address *all,
+			  unsigned int count, unsigned int first)
+{
+	unsigned int i;
+
+	for (i = 0; i < BATCH; i++) {
+		messages[i].msg_hdr.msg_name = &all[(first + i) % count];
+		messages[i].msg_hdr.msg_namelen = sizeof(*all);
+	}
+}
+
+static uint64_t spread_for(int fd, struct mmsghdr *messages,
+			   struct link_address *all, unsigned int count,
+			   int64_t end)
+{
+	unsigned int next = 0;
+	uint64_t sent = 0;
+	int got;
+
+	while (now_ns() < end) {
+		address_batch(messages, all, count, next);
+		got = sendmmsg(fd, messages, BATCH, 0);
+		if (got < 0) {
+			poll(NULL, 0, 1);
+			continue;
+		}
+		sent += got;
+		next = (next + got) % count;
+	}
+	return sent;
+}
+
+static int spread(const char *device, const char *gid, unsigned int count,
+		  double seconds)
+{
+	struct link_address *all = neighbours(device, gid, count);
+	static struct mmsghdr messages[BATCH];
+	static char payload[SIZE] = { 0x45 };
+	struct iovec piece = { payload, sizeof(payload) };
+	int fd = socket(AF_PACKET, SOCK_DGRAM, 0);
+	unsigned int i;
+	uint64_t sent;
+
+	if (fd < 0)
+		err(1, "socket");
+	set(fd, SOL_SOCKET, SO_SNDBUFFORCE, ROOM, "SO_SNDBUFFORCE");
+	for (i = 0; i < BATCH; i++) {
+		messages[i].msg_hdr.msg_iov = &piece;
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+
+	for (i = 0; i < count; i++) {
+		if (sendto(fd, payload, sizeof(payload), 0, (void *)&all[i],
+			   sizeof(all[i])) < 0)
+			err(1, "sendto");
+	}
+	puts("READY");
+	fflush(stdout);
+	getchar();
+	sent = spread_for(fd, messages, all, count,
+			  now_ns() + (int64_t)(seconds * 1e9));
+	printf("%llu\n", (unsigned long long)sent);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "recv"))
@@ -148,5 +261,9 @@ int main(int argc, char **argv)
 	if (argc == 5 && !strcmp(argv[1], "send"))
 		return send_all(argv[2], argv[3], atof(argv[4]));
 
-	errx(2, "usage: datagrams recv ADDRESS PORT | send ADDRESS PORT SECONDS");
+	if (argc == 6 && !strcmp(argv[1], "spread") && atoi(argv[4]) > 0)
+		return spread(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
+
+	errx(2, "usage: datagrams recv ADDRESS PORT | send ADDRESS PORT SECONDS\n"
+		"       datagrams spread INTERFACE GID NEIGHBOURS SECONDS");
 }

@@ -228,6 +228,28 @@ def udp(where, seconds):
     return {"value": arrived * 1e9 / nanoseconds, "bytes": arrived * 64}
 
 
+def neighbours(count):
+    """Packets a second to so many neighbours that are all known."""
+    def measure(where, seconds):
+        address = json.loads(on(2, "ip", "-j", "link", "show", "dev",
+                                where.device).stdout)[0]["address"]
+        digits = address.replace(":", "")[8:]
+        gid = ":".join(digits[at:at + 4] for at in range(0, 32, 4))
+        with start_on(1, os.environ["BENCH_DATAGRAMS"], "spread",
+                      where.device, gid, count, seconds,
+                      stdin=subprocess.PIPE,
+                      stdout=subprocess.PIPE) as sender:
+            sender.stdout.readline()
+            # what waited for its path has left when the last has
+            time.sleep(MARGIN)
+            tell(event="work")
+            sender.stdin.write("\n")
+            sender.stdin.flush()
+            sent = int(sender.stdout.readline())
+        return {"value": sent / seconds, "packets": sent}
+    return measure
+
+
 def round_trips(where, seconds):
     """Percentiles of TCP round trips of 64 bytes, in microseconds."""
     server = start_on(2, "sockperf", "sr", "--tcp", "-i", where.address(2),
@@ -264,7 +286,8 @@ def verbs(size, both):
     def measure(_where, _seconds):
         result = loop(1, 2, size=size, messages=LOOP_MESSAGES, both=both)
         rate = result["received"] * 1e9 / result["ns"]
-        return {"value": rate, "bytes": result["received"] * size}
+        return {"value": rate, "bytes": result["received"] * size,
+                "messages": result["received"]}
     return measure
 
 
@@ -280,6 +303,8 @@ LOADS = {
     "tcp1": lambda where, seconds: tcp(where, seconds, 1),
     "tcp4": lambda where, seconds: tcp(where, seconds, FLOWS),
     "udp64": udp,
+    "neigh1": neighbours(1),
+    "neigh10k": neighbours(10000),
     "rr": round_trips,
     "rr-loaded": round_trips_loaded,
     "tcp1-bare": bare(lambda where, seconds: tcp(where, seconds, 1)),

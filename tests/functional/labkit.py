@@ -58,7 +58,7 @@ def start_on(host, *cmd, **kwargs):
     """Start a command on a host and leave it running."""
     return subprocess.Popen(["ip", "netns", "exec", f"host{host}",
                              *map(str, cmd)], text=True,
-                            stdin=subprocess.DEVNULL, **kwargs)
+                            **{"stdin": subprocess.DEVNULL, **kwargs})
 
 
 def wait_until(what, condition, timeout=30):

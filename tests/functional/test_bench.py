@@ -30,7 +30,9 @@ def three_rounds():
         found.add_fact(fact("tcp1", "ours", ours, bytes=2e9), 4.0)
         found.add_fact(fact("tcp1", "stock", stock, bytes=1e9), 5.0)
         found.add_fact(fact("rr", "ours", 100, p99=300), 0)
-        found.add_fact(fact("loop2k", "verbs", 7, bytes=4e9), 2.0)
+        found.add_fact(fact("tcp1", "veth", 4e9, bytes=1e9), 1.0)
+        found.add_fact(fact("loop2k", "verbs", 1e6, bytes=4e9, messages=8e6),
+                       2.0)
         found.close_round()
     return found
 
@@ -49,14 +51,22 @@ def test_processor_time_is_per_gigabyte_and_less_the_floor(figures):
     assert figures.median("tcp1 cpu net", "stock") == 4.5
 
 
+def test_the_floor_is_the_stack_and_then_the_hca(figures):
+    # 4 Gbit/s, and a million messages of 500 bytes: 4 Gbit/s
+    assert figures.median("tcp1", "floor") == pytest.approx(2000)
+    # a second a GB of the one, half of one of the other
+    assert figures.median("tcp1 cpu", "floor") == 1.5
+
+
 def test_percentiles_are_measures_of_their_own(figures):
     assert figures.median("rr p99", "ours") == 300
 
 
 def test_table_has_each_contender_with_its_spread(figures):
-    lines = fig.table(figures, "ours", "stock")
+    lines = fig.table(figures, "ours", ["stock", "floor"])
     first, = (line for line in lines if "Mbit/s" in line)
-    assert first.split()[-5:] == ["ours", "4000", "3000", "5000", "2.500"]
+    assert first.split()[-6:] == ["ours", "4000", "3000", "5000", "2.500",
+                                  "2.000"]
 
 
 def test_targets_say_met_or_missed():
@@ -65,7 +75,10 @@ def test_targets_say_met_or_missed():
                             ("tcp1-bare", "veth", 3e9),
                             ("tcp2-bare", "stock", 3e9)):
         found.add_fact(fact(row, who, value), 0)
-    beside_veth, both_ways = fig.targets(found)
+    for who, value in (("ours", 4e9), ("stock", 3e9), ("floor", 5e9)):
+        found.add_fact(fact("tcp4", who, value), 0)
+    either, beside_veth, both_ways = fig.targets(found)
+    assert "1.33, wanted 1.5 or 0.80, wanted 0.8 (met)" in either
     assert "0.67, wanted 0.5 (met)" in beside_veth
     assert "1.50, wanted 1.6 (MISSED)" in both_ways
 
