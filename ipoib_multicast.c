@@ -332,15 +332,22 @@ static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 
+/*
+ * Tells a subnet administrator that says no from one that says nothing, is not
+ * ready, or was not asked.
+ */
+static bool ipoib_mcast_is_no(int status)
+{
+	return status != -ETIMEDOUT && status != -EAGAIN && status != -ENOMEM;
+}
+
 static void ipoib_mcast_complain(struct ipoib_dev *ipd,
 				 const struct ipoib_mcast *group, int status)
 {
 	bool news = group->failures && group->failures < IPOIB_JOIN_COMPLAINTS;
 
-	/* a time-out says nothing about the group, and a subnet manager that is
-	 * starting up refuses once without meaning it
-	 */
-	if (!news || status == -ETIMEDOUT || status == -EAGAIN ||
+	/* a subnet manager that starts up refuses once without meaning it */
+	if (!news || !ipoib_mcast_is_no(status) ||
 	    group->kind == IPOIB_MCAST_SEND_ONLY) {
 		ipoib_dbg_mcast(ipd, "no membership of %pI6: %pe\n",
 				group->mgid.raw, ERR_PTR(status));
@@ -509,17 +516,11 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	ipoib_parked_resend(ipd, &parked);
 }
 
-/* Tells a subnet administrator that says no from one that says nothing. */
 static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
 {
 	return group->state == IPOIB_MCAST_STALE &&
-	       group->status != -ETIMEDOUT && group->status != -EAGAIN &&
+	       ipoib_mcast_is_no(group->status) &&
 	       group->failures >= IPOIB_RENEW_FAILURES;
-}
-
-static bool ipoib_mcast_is_no(int status)
-{
-	return status != -ETIMEDOUT && status != -EAGAIN && status != -ENOMEM;
 }
 
 /* An older subnet administrator does not know members that only send. */
