@@ -197,25 +197,6 @@ def test_grandchildren_and_strangers_are_refused():
     assert children(1) == {NAME}
 
 
-def test_a_bond_of_the_same_type_is_no_parent():
-    run("modprobe", "bonding", "max_bonds=0")
-    on(3, "ip", "link", "add", "bond7", "type", "bond", "mode",
-       "active-backup", "fail_over_mac", "active")
-    try:
-        on(3, "ip", "link", "set", "ib0", "down")
-        on(3, "ip", "link", "set", "ib0", "master", "bond7")
-        assert link(3, "bond7")["link_type"] == "infiniband"
-        done = on(3, "ip", "link", "add", "link", "bond7", "name", "kid",
-                  "type", "ipoib", "pkey", "0x8001", check=False)
-        assert "no interface of this driver" in done.stderr
-    finally:
-        on(3, "ip", "link", "set", "ib0", "nomaster", check=False)
-        on(3, "ip", "link", "del", "bond7")
-        run("rmmod", "bonding", check=False)
-        on(3, "ip", "addr", "replace", "10.44.0.3/24", "dev", "ib0")
-        link_up(3)
-
-
 @pytest.mark.core
 def test_the_ports_interface_is_not_deleted_and_says_why():
     log = KernelLog()
@@ -375,18 +356,6 @@ def test_a_guid_of_ones_own():
             check=False).returncode == 0)
         link_up(2)
     wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
-
-
-def test_who_may():
-    """Files: the administrator of the machine. Netlink: as the core decides."""
-    assert write_attr(1, "create_child", "0x8001\n", user="65534") in (
-        errno.EACCES, errno.EPERM)
-    done = on(1, "setpriv", "--reuid", "65534", "--clear-groups", "ip", "link",
-              "add", "link", "ib0", "name", "kid", "type", "ipoib",
-              check=False)
-    assert done.returncode
-    assert "permitted" in done.stderr
-    assert not children(1)
 
 
 # --- Many ---------------------------------------------------------------------
