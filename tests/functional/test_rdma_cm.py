@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The RDMA connection manager finds the interface that a request is for."""
 
+import contextlib
 import os
 
 import pytest
@@ -127,3 +128,48 @@ def test_a_bond_answers_for_what_it_is_made_of():
         run("rmmod", "bonding", check=False)
         on(2, "ip", "addr", "replace", f"{ip4(2)}/24", "dev", "ib0")
         link_up(2)
+
+
+@contextlib.contextmanager
+def vrf(name):
+    """An interface of host 2 in a routing domain of its own."""
+    run("modprobe", "vrf")
+    on(2, "ip", "link", "add", "vrf7", "type", "vrf", "table", 10)
+    on(2, "ip", "link", "set", "vrf7", "up")
+    try:
+        on(2, "ip", "link", "set", name, "master", "vrf7")
+        wait_until("carrier", lambda: has_carrier(2, name), timeout=60)
+        yield
+    finally:
+        on(2, "ip", "link", "del", "vrf7")
+        run("rmmod", "vrf", check=False)
+
+
+@pytest.mark.core
+def test_a_routing_domain_does_not_answer_for_what_is_in_it():
+    """A VRF is a table of routes and no link: the interface itself is found."""
+    try:
+        with vrf("ib0"):
+            wait_until("it answers", lambda: reaches(1, ip4(2)), timeout=60)
+            found_on(ip4(2), "ib0")
+    finally:
+        link_up(2)
+    wait_until("it answers", lambda: reaches(1, ip4(2)), timeout=60)
+    found_on(ip4(2), "ib0")
+
+
+def test_children_in_a_routing_domain(children):
+    """The address decides between two of one key, in the domain or not."""
+    with vrf("kid1"):
+        wait_until("an answer", lambda: reaches(1, "10.84.0.3"), timeout=60)
+        found_on("10.84.0.3", "kid1")
+        found_on("10.84.0.2", "kid0")
+        found_on(ip4(2), "ib0")
+
+
+def test_an_address_of_the_routing_domain_itself(children):
+    """It is not the interface's own, but of what is above it."""
+    with vrf("kid1"):
+        on(2, "ip", "addr", "add", "10.84.0.9/32", "dev", "vrf7")
+        wait_until("an answer", lambda: reaches(1, "10.84.0.9"), timeout=60)
+        found_on("10.84.0.9", "kid1")
