@@ -11,6 +11,7 @@
  *
  * Stages: change, make, delete, show, table, virtual functions.
  */
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 
@@ -364,17 +365,30 @@ void ipoib_link_make_room(struct ib_device *ibdev, u32 port)
 
 /* ---- virtual functions ---- */
 
+/*
+ * Who was given a child, maybe the root of a container, administers a link, and
+ * not the HCA.
+ */
+static bool ipoib_vf_may_set(const struct ipoib_dev *ipd)
+{
+	return !ipd->parent || capable(CAP_NET_ADMIN);
+}
+
 /**
  * ipoib_set_vf_link_state() - ndo_set_vf_link_state
  * @dev: interface
  * @vf: number of a virtual function of its HCA
  * @state: IFLA_VF_LINK_STATE_*, of the function's port of the same number
  *
- * Return: 0 or what the HCA says: -EOPNOTSUPP without virtual functions.
+ * Return: 0, -EPERM, or what the HCA says: -EOPNOTSUPP without virtual
+ * functions.
  */
 int ipoib_set_vf_link_state(struct net_device *dev, int vf, int state)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+
+	if (!ipoib_vf_may_set(ipd))
+		return -EPERM;
 
 	return ib_set_vf_link_state(ipd->ibdev, vf, ipd->port, state);
 }
@@ -386,7 +400,7 @@ int ipoib_set_vf_link_state(struct net_device *dev, int vf, int state)
  * @guid: what the function is to have, in host order
  * @type: IFLA_VF_IB_NODE_GUID or IFLA_VF_IB_PORT_GUID
  *
- * Return: 0, -EINVAL for another type, or what the HCA says.
+ * Return: 0, -EINVAL for another type, -EPERM, or what the HCA says.
  */
 int ipoib_set_vf_guid(struct net_device *dev, int vf, u64 guid, int type)
 {
@@ -394,6 +408,8 @@ int ipoib_set_vf_guid(struct net_device *dev, int vf, u64 guid, int type)
 
 	if (type != IFLA_VF_IB_NODE_GUID && type != IFLA_VF_IB_PORT_GUID)
 		return -EINVAL;
+	if (!ipoib_vf_may_set(ipd))
+		return -EPERM;
 
 	return ib_set_vf_guid(ipd->ibdev, vf, ipd->port, guid, type);
 }

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from labkit import FABRIC, link, on
+from containerkit import Container
+from labkit import FABRIC, link, on, run
 
 pytestmark = [pytest.mark.needs("netdev"),
               pytest.mark.lab(hca=["1:vfs=3", "2:vfs=2", "2:ports=2"])]
@@ -171,3 +172,76 @@ def test_a_policy_there_is_not_is_an_invalid_argument(blank):
     for value in (3, 2 ** 32 - 1):
         assert set_policy(value) == errno.EINVAL
     assert known(1, 0)["state"] == "enable"
+
+
+# --- Children ---------------------------------------------------------------
+
+def add_child(host, parent):
+    on(host, "ip", "link", "add", "link", parent, "name", "kid", "type",
+       "ipoib", "pkey", "0xffff")
+
+
+@pytest.fixture(params=[(1, "ib0", 1), (2, "ib1", 2)],
+                ids=["port1", "port2"])
+def child(request, blank):
+    """A host and its port that has a child."""
+    host, parent, port = request.param
+    add_child(host, parent)
+    yield host, port
+    on(host, "ip", "link", "del", "kid")
+
+
+@pytest.mark.needs("children")
+def test_a_child_lists_none(child):
+    """They are the parent's to show, who is the HCA's."""
+    host, _ = child
+    assert functions(host, "kid") == []
+    assert len(functions(host)) > 1
+    assert "vf 0" not in on(host, "ip", "-s", "link", "show", "kid").stdout
+
+
+@pytest.mark.needs("children")
+def test_what_is_set_at_a_child_reaches_the_hca(child):
+    host, port = child
+    for words in (("state", "disable"), ("node_guid", NODE),
+                  ("port_guid", PORT)):
+        set_vf(host, 1, *words, name="kid")
+    found = known(host, 1, port)
+    assert [found[name] for name in ("state", "node_guid", "port_guid")] == [
+        "disable", number(NODE), number(PORT)]
+    assert known(host, 0, port)["state"] == "auto"
+    for words in SETTINGS:
+        done = set_vf(host, 3, *words, name="kid", check=False)
+        assert "Invalid argument" in done.stderr
+
+
+@pytest.mark.needs("children")
+@pytest.mark.parametrize("words", SETTINGS)
+def test_a_child_of_an_hca_without_any_does_not_support_them(words):
+    add_child(3, "ib0")
+    try:
+        done = set_vf(3, 0, *words, name="kid", check=False)
+        assert done.returncode
+        assert "Operation not supported" in done.stderr
+    finally:
+        on(3, "ip", "link", "del", "kid")
+
+
+@pytest.mark.needs("partitions")
+def test_who_was_given_a_child_does_not_administer_the_hca(blank):
+    """A container's root has a link, not the virtual functions of others."""
+    before = (FABRIC / "fab1/vfs").read_text()
+    with Container() as box:
+        add_child(1, "ib0")
+        on(1, "ip", "link", "set", "kid", "netns", box.pid)
+        for words in SETTINGS:
+            done = box.run("ip", "link", "set", "kid", "vf", 0, *words,
+                           check=False)
+            assert done.returncode
+            assert "Operation not permitted" in done.stderr
+        assert (FABRIC / "fab1/vfs").read_text() == before
+        # the machine's may
+        run("nsenter", "-t", box.pid, "-n", "ip", "link", "set", "kid", "vf",
+            0, "state", "enable")
+        assert known(1, 0)["state"] == "enable"
+        box.run("ip", "link", "del", "kid")
