@@ -56,7 +56,7 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "vectors", FAB_FIELD(vectors), "1..64", 0 },
 	{ "max_wr", FAB_FIELD(max_wr), "16..16384", 16384 },
 	{ "modify_cq", FAB_FIELD(modify_cq), "off|on", 1 },
-	{ "pkeys", FAB_FIELD(pkeys), "1..128", 32 },
+	{ "pkeys", FAB_FIELD(pkeys), "1..1024", 32 },
 	{ "ports", FAB_FIELD(ports), "1..2", 1 },
 	{ "mtu", FAB_FIELD(mtu), "256|512|1024|2048|4096", 4 },
 	{ "dma", FAB_FIELD(dma), "virtual|platform", 0 },

@@ -21,7 +21,7 @@
 
 /* Largest tables that a shape may ask for. */
 #define FAB_MAX_PORTS		2
-#define FAB_MAX_PKEYS		128
+#define FAB_MAX_PKEYS		1024
 #define FAB_MAX_GIDS		8
 
 /**

@@ -216,8 +216,8 @@ def no_fabric(quiet):
     (["shape=vectors=65"], "vectors takes 1..64"),
     (["shape=max_wr=15"], "max_wr takes 16..16384"),
     (["shape=max_wr=16385"], "max_wr takes 16..16384"),
-    (["shape=pkeys=0"], "pkeys takes 1..128"),
-    (["shape=pkeys=129"], "pkeys takes 1..128"),
+    (["shape=pkeys=0"], "pkeys takes 1..1024"),
+    (["shape=pkeys=1025"], "pkeys takes 1..1024"),
     (["shape=ports=3"], "ports takes 1..2"),
     (["shape=guids=0"], "guids takes 1..8"),
     (["shape=guids=9"], "guids takes 1..8"),
@@ -244,7 +244,7 @@ def test_parameter(bare, log, params, said):
     ["hcas=1", "ports=2", "switches=0"],
     ["hcas=1", "switches=16"],
     ["hcas=2", "shape=sg=1,inline=0,vectors=1,max_wr=16,pkeys=1,guids=1"],
-    ["hcas=2", "shape=vectors=64,pkeys=128,ports=2"],
+    ["hcas=2", "shape=vectors=64,pkeys=1024,ports=2"],
 ], ids=" ".join)
 def test_the_limits_themselves_are_taken(bare, log, params):
     run("insmod", f"{MODULES}/ib_fabric.ko", *params, timeout=200)

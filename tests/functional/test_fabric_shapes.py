@@ -24,7 +24,7 @@ pytestmark = pytest.mark.fabric
 MODULES = os.environ.get("LAB_MODULES", ".")
 FABRIC_MODULE = f"{MODULES}/ib_fabric.ko"
 SHAPE = ("inline=200", "2:inline=64", "2:ports=2", "2:pkeys=1", "2:guids=1",
-         "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=128",
+         "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=1024",
          "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64", "3:local_lkey=off",
          "3:modify_cq=off")
 
@@ -59,7 +59,7 @@ def entries(host, name):
     return len(os.listdir(f"/sys/class/infiniband/fab{host}/ports/1/{name}"))
 
 
-@pytest.mark.parametrize("host, size", [(1, 32), (2, 1), (3, 33), (4, 128)])
+@pytest.mark.parametrize("host, size", [(1, 32), (2, 1), (3, 33), (4, 1024)])
 def test_pkeys(shaped, host, size):
     out = run("smpquery", "-C", "fab0", "nodeinfo", lid(host)).stdout
     assert re.search(rf"^PartCap:\.*{size}$", out, re.M), out
