@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import json
+import pathlib
 import re
 import time
 
@@ -443,3 +444,79 @@ def test_made_and_deleted_under_traffic():
         flood.kill()
         flood.wait()
     assert not children(1)
+
+
+# --- Many keys ----------------------------------------------------------------
+
+PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
+# of these hosts, beside those partitions that every lab has
+FIRST_KEY = 0x1000
+MEMBERS = ", ".join(f"0x{0x02fab00000000001 | host << 8:016x}=full"
+                    for host in (0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """As many partitions more; their P_Keys with the bit of full members."""
+    before = PARTITIONS.read_text()
+    bases = range(FIRST_KEY, FIRST_KEY + MANY)
+    PARTITIONS.write_text(before + "".join(
+        f"k{base:04x}={base:#06x}, ipoib, rate=3, mtu=4, scope=2 : "
+        f"{MEMBERS} ;\n" for base in bases))
+    run("lab-sm", "resweep")
+    found = [0x8000 | base for base in bases]
+    has_all = lambda host: set(found) <= set(table(host, "pkeys").values())
+    wait_until("the tables are filled", lambda: has_all(1) and has_all(2),
+               timeout=60)
+    yield found
+    PARTITIONS.write_text(before)
+    run("lab-sm", "resweep")
+
+
+def add_each(host, keys, tmp_path):
+    """A child for each key, in the order of their keys."""
+    batch(host, [f"link add link ib0 name kid{number} group 77 type ipoib "
+                 f"pkey {key:#x}" for number, key in enumerate(keys)], tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.lab(hca="pkeys=1024")
+def test_many_children_of_many_keys(keys, tmp_path):
+    """They come in one go, and go with the HCA, but not with its keys."""
+    with timed(MANY, "made", 100):
+        add_each(1, keys, tmp_path)
+    with timed(MANY, "listed", 1000):
+        assert len(children(1)) == MANY
+    ping(1, "10.44.0.2", 5)
+    with timed(MANY, "gone with the HCA", 100):
+        plug(1, "0")
+        wait_until("all are gone", lambda: not children(1))
+    plug(1)
+    run("lab-hosts", "adopt", 1)
+    wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
+    wait_until("the keys are back", lambda: set(keys) <= set(
+        table(1, "pkeys").values()))
+
+
+@pytest.mark.long
+@pytest.mark.lab(hca="pkeys=1024")
+def test_children_of_many_keys_talk_in_their_own_partitions(keys, tmp_path):
+    """Wherever in the table their keys are, first, last or between."""
+    for host in (1, 2):
+        add_each(host, keys, tmp_path)
+    some = sorted({0, 1, 31, 32, MANY // 2, MANY - 1})
+    for number in some:
+        for host in (1, 2):
+            name = f"kid{number}"
+            on(host, "ip", "addr", "add", f"10.85.{number % 251}.{host}/24",
+               "dev", name)
+            on(host, "ip", "link", "set", name, "up")
+    for number in some:
+        for host in (1, 2):
+            wait_until("carrier", lambda: has_carrier(host, f"kid{number}"))
+        wait_until("an answer",
+                   lambda: reaches(1, f"10.85.{number % 251}.2"))
+        ping(2, f"10.85.{number % 251}.1", 3)
+    for host in (1, 2):
+        on(host, "ip", "link", "del", "group", 77, timeout=300)
+        assert not children(host)
