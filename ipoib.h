@@ -192,24 +192,6 @@ enum ipoib_count {
 };
 
 /**
- * struct ipoib_sa_path - which path the subnet administrator is asked for
- * @sgid: from
- * @dgid: to
- * @port: of the HCA
- * @pkey: partition
- * @traffic_class: of the GRH
- *
- * Compared byte by byte: to be cleared before it is filled.
- */
-struct ipoib_sa_path {
-	union ib_gid sgid;
-	union ib_gid dgid;
-	u32 port;
-	__be16 pkey;
-	u8 traffic_class;
-};
-
-/**
  * enum ipoib_sa_place - how an answer comes about
  * @IPOIB_SA_ASKED: by a query of its own
  * @IPOIB_SA_SHARED: by the query of another interface

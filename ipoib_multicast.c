@@ -185,6 +185,8 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 			    struct ib_sa_mcmember_rec *rec)
 	__must_hold(&ipd->link.lock)
 {
+	enum ib_sa_mc_join_states join = FULLMEMBER_JOIN;
+
 	memset(rec, 0, sizeof(*rec));
 	if (group->kind != IPOIB_MCAST_BROADCAST) {
 		spin_lock_bh(&ipd->mcast.lock);
@@ -194,12 +196,10 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 		rec->rate_selector = IB_SA_EQ;
 	}
 
-	rec->mgid = group->mgid;
-	rec->port_gid = ipd->link.gid;
-	rec->pkey = cpu_to_be16(ipd->link.pkey);
-	rec->join_state = BIT(FULLMEMBER_JOIN);
 	if (group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full)
-		rec->join_state = BIT(SENDONLY_FULLMEMBER_JOIN);
+		join = SENDONLY_FULLMEMBER_JOIN;
+	ipoib_sa_member_ask(rec, &group->mgid, &ipd->link.gid, ipd->link.pkey,
+			    join);
 }
 
 static struct ipoib_membership *
@@ -1051,16 +1051,9 @@ void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 	bcast->up = group && ipoib_mcast_works(group->state) &&
 		    ipd->mcast.accepting;
 	if (bcast->up) {
-		bcast->mgid = rec->mgid;
-		bcast->qkey = be32_to_cpu(rec->qkey);
-		bcast->flow_label = be32_to_cpu(rec->flow_label);
-		bcast->mlid = be16_to_cpu(rec->mlid);
+		ipoib_bcast_take(bcast, rec);
 		bcast->mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
 							rec->mtu);
-		bcast->rate = rec->rate;
-		bcast->sl = rec->sl;
-		bcast->traffic_class = rec->traffic_class;
-		bcast->hop_limit = rec->hop_limit;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);
 }

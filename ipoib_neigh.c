@@ -597,7 +597,7 @@ static bool ipoib_path_query(struct ipoib_path *path)
 	what.port = ipd->port;
 	what.dgid = path->gid;
 	what.sgid = ipd->link.gid;
-	what.pkey = cpu_to_be16(ipd->link.pkey);
+	what.pkey = ipd->link.pkey;
 	what.traffic_class = ipd->link.acted.bcast.traffic_class;
 
 	refcount_inc(&path->refs);

@@ -183,27 +183,14 @@ static void ipoib_sa_done(int status, struct sa_path_rec *rec,
 
 /* ---- asking ---- */
 
-static void ipoib_sa_fill(const struct ipoib_sa *sa,
-			  const struct ipoib_sa_path *what,
-			  struct sa_path_rec *rec)
-{
-	memset(rec, 0, sizeof(*rec));
-	rec->rec_type = rdma_cap_opa_ah(sa->ibdev, what->port) ?
-			SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
-	rec->dgid = what->dgid;
-	rec->sgid = what->sgid;
-	rec->pkey = what->pkey;
-	rec->numb_path = 1;
-	rec->traffic_class = what->traffic_class;
-}
-
 static void ipoib_sa_query(struct ipoib_sa_question *question)
 {
 	struct ipoib_sa *sa = question->sa;
 	struct sa_path_rec rec;
 	int id;
 
-	ipoib_sa_fill(sa, &question->what, &rec);
+	ipoib_sa_path_ask(&rec, &question->what,
+			  rdma_cap_opa_ah(sa->ibdev, question->what.port));
 	id = ib_sa_path_rec_get(&ipoib_sa_client, sa->ibdev,
 				question->what.port, &rec,
 				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |

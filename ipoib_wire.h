@@ -6,9 +6,9 @@
  * go in, values come out. Nothing here takes a lock, allocates, or knows a
  * struct of the driver, so all of it runs in KUnit.
  *
- * Stages: P_Key, hardware address, multicast GID, encapsulation, receive
- * buffers, receive verdict, work request tag, ring, backoff, link states, link
- * reasons, group states.
+ * Stages: P_Key, hardware address, multicast GID, records of the subnet
+ * administrator, encapsulation, receive buffers, receive verdict, work request
+ * tag, ring, backoff, link states, link reasons, group states.
  */
 #ifndef IPOIB_WIRE_H
 #define IPOIB_WIRE_H
@@ -23,6 +23,7 @@
 #include <linux/string.h>
 #include <linux/types.h>
 
+#include <rdma/ib_sa.h>
 #include <rdma/ib_verbs.h>
 
 /* IBA 10.9.2: bit 15 says full member, the other 15 name the partition. */
@@ -359,6 +360,63 @@ static inline void ipoib_hwaddr_broadcast(struct ipoib_hwaddr *ha, u8 scope,
 	ha->flags = 0;
 	ipoib_hwaddr_set_qpn(ha, IPOIB_QPN_MULTICAST);
 	memcpy(ha->gid, &mgid, sizeof(ha->gid));
+}
+
+/* ---- records of the subnet administrator --------------------------------- */
+
+/**
+ * struct ipoib_sa_path - which path the subnet administrator is asked for
+ * @sgid: from
+ * @dgid: to
+ * @port: of the HCA
+ * @pkey: partition
+ * @traffic_class: of the GRH
+ *
+ * Compared byte by byte: to be cleared before it is filled.
+ */
+struct ipoib_sa_path {
+	union ib_gid sgid;
+	union ib_gid dgid;
+	u32 port;
+	u16 pkey;
+	u8 traffic_class;
+};
+
+/**
+ * ipoib_sa_path_ask() - put the question into a path record
+ * @rec: where to
+ * @what: which path
+ * @opa: the port is an Omni-Path one
+ */
+static inline void ipoib_sa_path_ask(struct sa_path_rec *rec,
+				     const struct ipoib_sa_path *what, bool opa)
+{
+	memset(rec, 0, sizeof(*rec));
+	rec->rec_type = opa ? SA_PATH_REC_TYPE_OPA : SA_PATH_REC_TYPE_IB;
+	rec->dgid = what->dgid;
+	rec->sgid = what->sgid;
+	rec->pkey = cpu_to_be16(what->pkey);
+	rec->numb_path = 1;
+	rec->traffic_class = what->traffic_class;
+}
+
+/**
+ * ipoib_sa_member_ask() - say in a membership record who joins what
+ * @rec: where to; its other members stay as they are
+ * @mgid: of the group
+ * @port_gid: of the port that joins
+ * @pkey: partition
+ * @join: how
+ */
+static inline void ipoib_sa_member_ask(struct ib_sa_mcmember_rec *rec,
+				       const union ib_gid *mgid,
+				       const union ib_gid *port_gid, u16 pkey,
+				       enum ib_sa_mc_join_states join)
+{
+	rec->mgid = *mgid;
+	rec->port_gid = *port_gid;
+	rec->pkey = cpu_to_be16(pkey);
+	rec->join_state = BIT(join);
 }
 
 /* ---- encapsulation ------------------------------------------------------- */
@@ -1092,6 +1150,24 @@ struct ipoib_bcast {
 	u8 hop_limit;
 	bool up;
 };
+
+/**
+ * ipoib_bcast_take() - read the parameters from a membership
+ * @bcast: where to; its MTU in bytes and whether it is up are the caller's
+ * @rec: as the subnet administrator granted it
+ */
+static inline void ipoib_bcast_take(struct ipoib_bcast *bcast,
+				    const struct ib_sa_mcmember_rec *rec)
+{
+	bcast->mgid = rec->mgid;
+	bcast->qkey = be32_to_cpu(rec->qkey);
+	bcast->flow_label = be32_to_cpu(rec->flow_label);
+	bcast->mlid = be16_to_cpu(rec->mlid);
+	bcast->rate = rec->rate;
+	bcast->sl = rec->sl;
+	bcast->traffic_class = rec->traffic_class;
+	bcast->hop_limit = rec->hop_limit;
+}
 
 /**
  * ipoib_bcast_same() - does a link have to change anything between the two?
