@@ -323,16 +323,16 @@ static int ipoib_rx_store_open(struct ipoib_rxq *rxq,
 			       struct ipoib_rx_store *store, u32 pieces)
 {
 	struct ib_device *ibdev = rxq->ipd->ibdev;
-	unsigned int order = get_order(store->bytes);
+	unsigned int order = ipoib_rx_pool_order(store->bytes, PAGE_SIZE);
 	struct page_pool_params params = {
 		.order = order,
 		.nid = dev_to_node(ibdev->dev.parent),
 		.dma_dir = DMA_FROM_DEVICE,
 		.max_len = PAGE_SIZE << order,
+		.pool_size = ipoib_rx_pool_pages(pieces, store->bytes,
+						 PAGE_SIZE),
 	};
 
-	params.pool_size = clamp(pieces * store->bytes >> (PAGE_SHIFT + order),
-				 64U, 4096U);
 	if (!ib_uses_virt_dma(ibdev)) {
 		params.flags |= PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV;
 		params.dev = ibdev->dma_device;

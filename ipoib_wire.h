@@ -617,6 +617,45 @@ static inline struct ipoib_rx_layout ipoib_rx_layout(u32 buf_bytes, u32 max_sge)
 	return layout;
 }
 
+/* what a pool keeps at hand at least: 64 of the smallest pages */
+#define IPOIB_RX_POOL_BYTES	(64 * 4096)
+
+/* and at most, in pages of whatever size */
+#define IPOIB_RX_POOL_PAGES	4096
+
+/**
+ * ipoib_rx_pool_order() - what pages receive buffers are cut from
+ * @piece_bytes: length of a piece, not 0
+ * @page_bytes: length of a page here, a power of two
+ *
+ * Return: the order of the smallest that hold a piece.
+ */
+static inline unsigned int ipoib_rx_pool_order(u32 piece_bytes, u32 page_bytes)
+{
+	return order_base_2(DIV_ROUND_UP(piece_bytes, page_bytes));
+}
+
+/**
+ * ipoib_rx_pool_pages() - how many of these a pool is to keep
+ * @pieces: that a ring holds
+ * @piece_bytes: length of a piece, not 0
+ * @page_bytes: length of a page here, a power of two
+ *
+ * What the ring holds comes back to the pool. With large pages that is few, and
+ * the least is told in bytes, lest a small ring keep megabytes.
+ *
+ * Return: their number.
+ */
+static inline u32 ipoib_rx_pool_pages(u32 pieces, u32 piece_bytes,
+				      u32 page_bytes)
+{
+	u32 bytes = page_bytes << ipoib_rx_pool_order(piece_bytes, page_bytes);
+	u32 least = DIV_ROUND_UP(IPOIB_RX_POOL_BYTES, bytes);
+	u32 pages = DIV_ROUND_UP(pieces, bytes / piece_bytes);
+
+	return clamp(pages, least, (u32)IPOIB_RX_POOL_PAGES);
+}
+
 /* ---- receive verdict ----------------------------------------------------- */
 
 /**

@@ -3,6 +3,7 @@
  * Is a received datagram taken for what it is?
  */
 #include <kunit/test.h>
+#include <linux/sizes.h>
 
 #include "ipoib_wire.h"
 
@@ -222,6 +223,88 @@ static void layout_of_the_usual_mtus(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, layout.head_bytes, 4136);
 }
 
+struct pool_case {
+	u32 pieces;
+	u32 piece_bytes;
+	u32 page_bytes;
+	unsigned int order;
+	u32 pages;
+};
+
+/*
+ * By hand: how many pieces a page holds, and so how many pages the ring needs;
+ * 256 KiB at least, 4096 pages at most.
+ */
+static void pool_of_small_and_large_pages(struct kunit *test)
+{
+	static const struct pool_case cases[] = {
+		/* MTU 2044 and the default ring: what is behind the heads */
+		{ 512, 2048, SZ_4K, 0, 256 },
+		{ 512, 2048, SZ_16K, 0, 64 },
+		{ 512, 2048, SZ_64K, 0, 16 },
+		/* heads: six in a small page, 102 in a large one */
+		{ 512, 640, SZ_4K, 0, 86 },
+		{ 512, 640, SZ_64K, 0, 6 },
+		/* the largest ring, two pieces for each buffer */
+		{ 2 * 8192, 2048, SZ_4K, 0, 4096 },
+		{ 2 * 8192, 2048, SZ_64K, 0, 512 },
+		/* an HCA that takes two pieces, and Omni-Path's MTU */
+		{ 512, 16384, SZ_4K, 2, 512 },
+		{ 512, 16384, SZ_64K, 0, 128 },
+		/* one that takes one: six in a large page */
+		{ 512, 10752, SZ_4K, 2, 512 },
+		{ 512, 10752, SZ_64K, 0, 86 },
+		/* a ring of two: as many bytes whatever the page */
+		{ 2, 2048, SZ_4K, 0, 64 },
+		{ 2, 2048, SZ_16K, 0, 16 },
+		{ 2, 2048, SZ_64K, 0, 4 },
+		{ 2, 10752, SZ_4K, 2, 16 },
+		/* just a page, and just more */
+		{ 512, SZ_4K, SZ_4K, 0, 512 },
+		{ 512, SZ_4K + 1, SZ_4K, 1, 512 },
+		{ 512, SZ_64K, SZ_64K, 0, 512 },
+		{ 512, SZ_64K + 1, SZ_64K, 1, 512 },
+	};
+	const struct pool_case *c;
+
+	for (c = cases; c < cases + ARRAY_SIZE(cases); c++) {
+		KUNIT_EXPECT_EQ_MSG(test,
+				    ipoib_rx_pool_order(c->piece_bytes,
+							c->page_bytes),
+				    c->order, "case %zu", c - cases);
+		KUNIT_EXPECT_EQ_MSG(test,
+				    ipoib_rx_pool_pages(c->pieces,
+							c->piece_bytes,
+							c->page_bytes),
+				    c->pages, "case %zu", c - cases);
+	}
+}
+
+/* whatever the port's MTU and the HCA's pieces are, and the page */
+static void pool_has_room_for_every_layout(struct kunit *test)
+{
+	static const u32 mtus[] = { 256, 512, 1024, 2048, 4096, 8192, 10240 };
+	static const u32 pages[] = { SZ_4K, SZ_16K, SZ_64K };
+	struct ipoib_rx_layout layout;
+	u32 sge, bytes, room;
+	unsigned int i, p;
+
+	for (i = 0; i < ARRAY_SIZE(mtus) * ARRAY_SIZE(pages) * 8; i++) {
+		p = i % ARRAY_SIZE(pages);
+		sge = 1 + i / ARRAY_SIZE(pages) % 8;
+		bytes = ipoib_rx_buf_bytes(mtus[i / ARRAY_SIZE(pages) / 8]);
+		layout = ipoib_rx_layout(bytes, sge);
+		bytes = layout.frags ? layout.frag_bytes : layout.head_bytes;
+		room = pages[p] << ipoib_rx_pool_order(bytes, pages[p]);
+		KUNIT_EXPECT_LE(test, bytes, room);
+		/* none half as large would do */
+		if (room > pages[p])
+			KUNIT_EXPECT_GT(test, bytes, room / 2);
+		KUNIT_EXPECT_GE(test, room / bytes *
+				ipoib_rx_pool_pages(512, bytes, pages[p]), 512);
+	}
+}
+
 static void lso_packets_count_the_last_one(struct kunit *test)
 {
 	KUNIT_EXPECT_EQ(test, ipoib_lso_packets(0, 1000), 1);
@@ -246,6 +329,8 @@ static struct kunit_case rx_cases[] = {
 	KUNIT_CASE(judge_without_queues_nothing_is_echo),
 	KUNIT_CASE(layout_holds_the_whole_buffer),
 	KUNIT_CASE(layout_of_the_usual_mtus),
+	KUNIT_CASE(pool_of_small_and_large_pages),
+	KUNIT_CASE(pool_has_room_for_every_layout),
 	KUNIT_CASE(lso_packets_count_the_last_one),
 	{}
 };
