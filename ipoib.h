@@ -1196,8 +1196,8 @@ extern struct device_attribute ipoib_attr_create_child;
 extern struct device_attribute ipoib_attr_delete_child;
 extern struct device_attribute ipoib_attr_parent;
 
-struct ipoib_dev **ipoib_children_get(struct ipoib_dev *parent,
-				      unsigned int *count);
+struct ipoib_dev *ipoib_child_next(struct ipoib_dev *parent,
+				   struct ipoib_dev *child);
 struct ipoib_dev *ipoib_child_prepare(struct ipoib_dev *parent,
 				      struct net_device *dev, u16 key);
 void ipoib_child_choose_guid(struct ipoib_dev *ipd, __be64 guid);

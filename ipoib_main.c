@@ -980,16 +980,12 @@ static void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
 
 static void ipoib_identity_set_guids(struct ipoib_dev *ipd, __be64 guid)
 {
-	struct ipoib_dev **children;
-	unsigned int count;
-	unsigned int i;
+	struct ipoib_dev *child = NULL;
 
 	ipoib_identity_set_guid(ipd, guid);
-	children = ipoib_children_get(ipd, &count);
-	for (i = 0; i < count; i++)
-		if (!children[i]->own_guid)
-			ipoib_identity_set_guid(children[i], guid);
-	kvfree(children);
+	while ((child = ipoib_child_next(ipd, child)))
+		if (!child->own_guid)
+			ipoib_identity_set_guid(child, guid);
 }
 
 /* Only the GUID is the user's; flags, queue pair and subnet prefix are not. */
@@ -1721,16 +1717,12 @@ static void ipoib_dev_condemn(struct ipoib_dev *ipd)
  */
 static void ipoib_condemn_children(struct ipoib_dev *parent)
 {
-	struct ipoib_dev **children;
-	unsigned int count;
-	unsigned int i;
+	struct ipoib_dev *child = NULL;
 
 	rtnl_lock();
-	children = ipoib_children_get(parent, &count);
-	for (i = 0; i < count; i++)
-		ipoib_dev_condemn(children[i]);
+	while ((child = ipoib_child_next(parent, child)))
+		ipoib_dev_condemn(child);
 	rtnl_unlock();
-	kvfree(children);
 }
 
 static void ipoib_quit_parent(struct ipoib_dev *ipd)

@@ -11,7 +11,6 @@
 #include <linux/capability.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
-#include <linux/slab.h>
 
 #include <net/net_namespace.h>
 
@@ -40,38 +39,31 @@ static struct ipoib_dev *ipoib_child_find(struct ipoib_dev *parent, u16 pkey)
 }
 
 /**
- * ipoib_children_get() - the children of a parent, to act on one by one
+ * ipoib_child_next() - the children of a parent, one by one
  * @parent: interface
- * @count: how many there are
+ * @child: the one before, still on the list; NULL for the first
  *
  * The list's lock may not be held while the core is told to do something with
- * an interface.
+ * a child.
  *
  * Context: RTNL, which keeps them there.
  *
- * Return: an array to be freed with kvfree(); NULL when there are none, or no
- * memory.
+ * Return: the next child, NULL behind the last.
  */
-struct ipoib_dev **ipoib_children_get(struct ipoib_dev *parent,
-				      unsigned int *count)
+struct ipoib_dev *ipoib_child_next(struct ipoib_dev *parent,
+				   struct ipoib_dev *child)
 {
-	struct ipoib_dev **children = NULL;
-	struct ipoib_dev *child;
-	unsigned int most;
+	struct list_head *at;
 
 	ASSERT_RTNL();
 
-	*count = 0;
 	mutex_lock(&parent->children.lock);
-	most = parent->children.num;
-	if (most)
-		children = kvmalloc_array(most, sizeof(*children), GFP_KERNEL);
-	if (children)
-		list_for_each_entry(child, &parent->children.list, sibling)
-			children[(*count)++] = child;
+	at = child ? child->sibling.next : parent->children.list.next;
+	child = at == &parent->children.list ? NULL :
+		list_entry(at, struct ipoib_dev, sibling);
 	mutex_unlock(&parent->children.lock);
 
-	return children;
+	return child;
 }
 
 /* ---- making ---- */
@@ -265,6 +257,7 @@ static void ipoib_child_follow(struct ipoib_dev *child, bool up)
 {
 	struct net_device *dev = child->netdev;
 	unsigned int flags = dev->flags;
+	int err;
 
 	if (up && (child->kept_down || flags & IFF_UP))
 		return;
@@ -272,8 +265,13 @@ static void ipoib_child_follow(struct ipoib_dev *child, bool up)
 		return;
 
 	child->following = true;
-	dev_change_flags(dev, up ? flags | IFF_UP : flags & ~IFF_UP, NULL);
+	err = dev_change_flags(dev, up ? flags | IFF_UP : flags & ~IFF_UP,
+			       NULL);
 	child->following = false;
+	/* who took the parent up hears of the parent alone */
+	if (err)
+		ipoib_warn(child, "stays down while its parent goes up: %pe\n",
+			   ERR_PTR(err));
 }
 
 /**
@@ -287,18 +285,14 @@ static void ipoib_child_follow(struct ipoib_dev *child, bool up)
  */
 void ipoib_children_follow(struct ipoib_dev *parent, bool up)
 {
-	struct ipoib_dev **children;
-	unsigned int count;
-	unsigned int i;
+	struct ipoib_dev *child = NULL;
 
 	/* then the core is closing them itself, all on one list */
 	if (ipoib_link_is_dead(parent))
 		return;
 
-	children = ipoib_children_get(parent, &count);
-	for (i = 0; i < count; i++)
-		ipoib_child_follow(children[i], up);
-	kvfree(children);
+	while ((child = ipoib_child_next(parent, child)))
+		ipoib_child_follow(child, up);
 }
 
 /* ---- files ---- */
