@@ -711,13 +711,30 @@ struct ipoib_rx_wr {
  * @pool: pages, mapped once; while the transport is open, else NULL
  * @bytes: length of a piece
  * @num_spare: entries of @spare
- * @spare: pieces at hand
+ * @spare: pieces at hand, IPOIB_RX_SPARE at most; in the queue's room
  */
 struct ipoib_rx_store {
 	struct page_pool *pool;
 	u32 bytes;
 	u32 num_spare;
-	struct ipoib_rx_piece spare[IPOIB_RX_SPARE];
+	struct ipoib_rx_piece *spare;
+};
+
+/**
+ * struct ipoib_rx_room - where the receive side works
+ * @wrs: room for one chain, used as the queue's @head is
+ * @wcs: room for one poll, the NAPI's alone: too large for a stack
+ * @spare_heads: pieces of one kind at hand
+ * @spare_frags: and of the other
+ *
+ * Apart from the queue, as it is most of an interface and a child that was
+ * never up need not have it.
+ */
+struct ipoib_rx_room {
+	struct ipoib_rx_wr wrs[IPOIB_REFILL_BATCH];
+	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct ipoib_rx_piece spare_heads[IPOIB_RX_SPARE];
+	struct ipoib_rx_piece spare_frags[IPOIB_RX_SPARE];
 };
 
 /**
@@ -750,8 +767,7 @@ struct ipoib_rx_store {
  * @csum: vouched for by the HCA
  * @short_of: times there was no memory for a buffer; written as @head is
  * @refill_work: fills the ring when memory was short and nothing will come in
- * @wrs: room for one chain, used as @head is
- * @wcs: room for one poll, @napi's alone: too large for a stack
+ * @room: where it works; there as long as @cq
  */
 struct ipoib_rxq {
 	struct ipoib_dev *ipd;
@@ -779,8 +795,7 @@ struct ipoib_rxq {
 	u64_stats_t csum;
 	u64 short_of;
 	struct delayed_work refill_work;
-	struct ipoib_rx_wr wrs[IPOIB_REFILL_BATCH];
-	struct ib_wc wcs[IPOIB_POLL_BATCH];
+	struct ipoib_rx_room *room;
 };
 
 /**

@@ -914,7 +914,7 @@ static void ipoib_rx_piece_save(struct ipoib_rx_store *store,
 	if (!piece->page)
 		return;
 
-	if (store->num_spare == ARRAY_SIZE(store->spare)) {
+	if (store->num_spare == IPOIB_RX_SPARE) {
 		ipoib_rx_piece_put(store, piece);
 		return;
 	}
@@ -963,15 +963,16 @@ static void ipoib_rx_fill_wr(struct ipoib_rxq *rxq, struct ipoib_rx_wr *wr,
 /* Fills slots from the head on and chains their requests; not yet posted. */
 static u32 ipoib_rx_link(struct ipoib_rxq *rxq, u32 count)
 {
+	struct ipoib_rx_wr *wrs = rxq->room->wrs;
 	u32 linked;
 
 	for (linked = 0; linked < count; linked++) {
 		if (ipoib_rx_fill_slot(rxq, ipoib_rx_slot(rxq, rxq->head +
 							       linked)))
 			break;
-		ipoib_rx_fill_wr(rxq, &rxq->wrs[linked], rxq->head + linked);
+		ipoib_rx_fill_wr(rxq, &wrs[linked], rxq->head + linked);
 		if (linked)
-			rxq->wrs[linked - 1].wr.next = &rxq->wrs[linked].wr;
+			wrs[linked - 1].wr.next = &wrs[linked].wr;
 	}
 
 	return linked;
@@ -981,18 +982,19 @@ static u32 ipoib_rx_link(struct ipoib_rxq *rxq, u32 count)
 static bool ipoib_rx_post(struct ipoib_rxq *rxq, u32 linked)
 {
 	struct ib_qp *qp = rxq->ipd->ud.txq[0]->qp;
+	const struct ipoib_rx_wr *wrs = rxq->room->wrs;
 	const struct ib_recv_wr *bad = NULL;
 	u32 at;
 	int err;
 
-	err = ib_post_recv(qp, &rxq->wrs[0].wr, &bad);
+	err = ib_post_recv(qp, &wrs[0].wr, &bad);
 	if (likely(!err)) {
 		WRITE_ONCE(rxq->head, rxq->head + linked);
 		return true;
 	}
 
 	ipoib_warn(rxq->ipd, "posting receives failed: %pe\n", ERR_PTR(err));
-	for (at = 0; bad && at < linked && &rxq->wrs[at].wr != bad; at++)
+	for (at = 0; bad && at < linked && &wrs[at].wr != bad; at++)
 		WRITE_ONCE(rxq->head, rxq->head + 1);
 	return false;
 }
@@ -1316,12 +1318,13 @@ static void ipoib_rx_complete(struct ipoib_rxq *rxq, const struct ib_wc *wc,
  */
 int ipoib_rx_clean(struct ipoib_rxq *rxq, int budget, bool up)
 {
+	struct ib_wc *wcs = rxq->room->wcs;
 	int num;
 	int i;
 
-	num = ib_poll_cq(rxq->cq, min(budget, IPOIB_POLL_BATCH), rxq->wcs);
+	num = ib_poll_cq(rxq->cq, min(budget, IPOIB_POLL_BATCH), wcs);
 	for (i = 0; i < num; i++)
-		ipoib_rx_complete(rxq, &rxq->wcs[i], up);
+		ipoib_rx_complete(rxq, &wcs[i], up);
 
 	return max(num, 0);
 }

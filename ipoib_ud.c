@@ -246,10 +246,34 @@ static void ipoib_txq_destroy(struct ipoib_txq *txq)
 
 /* ---- receive side ---- */
 
+static int ipoib_rxq_alloc_room(struct ipoib_rxq *rxq)
+{
+	struct ipoib_rx_room *room = kzalloc_obj(*room, GFP_KERNEL);
+	unsigned int i, n;
+
+	if (!room)
+		return -ENOMEM;
+
+	for (i = 0; i < ARRAY_SIZE(room->wrs); i++) {
+		room->wrs[i].wr.sg_list = room->wrs[i].sge;
+		for (n = 0; n < ARRAY_SIZE(room->wrs[i].sge); n++)
+			room->wrs[i].sge[n].lkey = rxq->ipd->pd->local_dma_lkey;
+	}
+	rxq->heads.spare = room->spare_heads;
+	rxq->frags.spare = room->spare_frags;
+	rxq->room = room;
+	return 0;
+}
+
 static int ipoib_rxq_create(struct ipoib_dev *ipd)
 {
 	struct ipoib_rxq *rxq = &ipd->ud.rxq;
 	struct ib_cq_init_attr attr = {};
+	int err;
+
+	err = ipoib_rxq_alloc_room(rxq);
+	if (err)
+		return err;
 
 	rxq->depth = ipoib_ring_depth(ipd->ibdev, ipoib_recv_queue_size);
 	rxq->size = min(rxq->depth, rxq->size);
@@ -265,8 +289,10 @@ static int ipoib_rxq_create(struct ipoib_dev *ipd)
 	attr.cqe = rxq->depth + 1;
 	rxq->cq = ipoib_cq_create(ipd->ibdev, &attr, ipoib_rx_event,
 				  ipoib_rx_cq_event, rxq);
-	if (IS_ERR(rxq->cq))
+	if (IS_ERR(rxq->cq)) {
+		kfree(rxq->room);
 		return PTR_ERR(rxq->cq);
+	}
 
 	netif_napi_add(ipd->netdev, &rxq->napi, ipoib_rx_poll);
 	return 0;
@@ -276,8 +302,11 @@ static int ipoib_rxq_create(struct ipoib_dev *ipd)
 static void ipoib_rxq_destroy(struct ipoib_dev *ipd)
 {
 	netif_napi_del(&ipd->ud.rxq.napi);
-	if (!ipd->ud.kept)
-		ib_destroy_cq(ipd->ud.rxq.cq);
+	if (ipd->ud.kept)
+		return;
+
+	ib_destroy_cq(ipd->ud.rxq.cq);
+	kfree(ipd->ud.rxq.room);
 }
 
 /* ---- rings ---- */
@@ -368,7 +397,6 @@ static void ipoib_rxq_free_ring(struct ipoib_rxq *rxq)
 
 static int ipoib_rxq_alloc_ring(struct ipoib_rxq *rxq)
 {
-	unsigned int i, n;
 	int err;
 
 	if (rxq->slots)
@@ -382,17 +410,10 @@ static int ipoib_rxq_alloc_ring(struct ipoib_rxq *rxq)
 	if (!err && rxq->layout.frags)
 		err = ipoib_rx_store_open(rxq, &rxq->frags,
 					  rxq->size * rxq->layout.frags);
-	if (err) {
+	if (err)
 		ipoib_rxq_free_ring(rxq);
-		return err;
-	}
 
-	for (i = 0; i < ARRAY_SIZE(rxq->wrs); i++) {
-		rxq->wrs[i].wr.sg_list = rxq->wrs[i].sge;
-		for (n = 0; n < ARRAY_SIZE(rxq->wrs[i].sge); n++)
-			rxq->wrs[i].sge[n].lkey = rxq->ipd->pd->local_dma_lkey;
-	}
-	return 0;
+	return err;
 }
 
 static void ipoib_ud_free_rings(struct ipoib_ud *ud)
@@ -1052,9 +1073,9 @@ static void ipoib_ud_destroy(struct ipoib_dev *ipd)
 		return;
 
 	ipoib_ud_destroy_txqs(ipd);
-	ipoib_rxq_destroy(ipd);
 	if (!ipd->ud.kept)
 		ipoib_rxq_free_ring(&ipd->ud.rxq);
+	ipoib_rxq_destroy(ipd);
 }
 
 /**
