@@ -813,8 +813,8 @@ enum ipoib_ud_state {
 /**
  * struct ipoib_ud - the datagram transport over plain verbs
  * @txq: @num_txq transmit queues
- * @num_txq: of them; 0 where a lower driver sends, and before a child's first
- *	open. Written under RTNL and link.lock
+ * @num_txq: of them; 0 where a lower driver sends, and while a child is down.
+ *	Written under RTNL and link.lock
  * @qpns: their queue pair numbers
  * @origin: where the counters of a queue go on when it is made anew
  * @left: counters of queues that are no more, or were made anew; RTNL
@@ -1298,6 +1298,7 @@ void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 	__must_hold(&ipd->link.lock);
 void ipoib_ud_quiesce(struct ipoib_dev *ipd);
 int ipoib_ud_recreate(struct ipoib_dev *ipd);
+void ipoib_ud_release(struct ipoib_dev *ipd);
 void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
 void ipoib_txq_stats(const struct ipoib_txq *txq,

@@ -806,6 +806,9 @@ static int ipoib_stop(struct net_device *dev)
 	/* no work of this queue takes RTNL */
 	flush_workqueue(ipd->wq);
 	ipoib_transport_close(ipd);
+	/* rings are most of the cost of a child, and most may be down */
+	if (ipd->parent)
+		ipoib_ud_release(ipd);
 	return 0;
 }
 

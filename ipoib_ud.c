@@ -1099,9 +1099,26 @@ int ipoib_ud_recreate(struct ipoib_dev *ipd)
 	return ipoib_ud_create(ipd);
 }
 
+/**
+ * ipoib_ud_release() - give back what is kept for the next open
+ * @ipd: interface whose transport is closed, all groups left
+ *
+ * That makes queue pairs anew, and the link address changes.
+ *
+ * Context: RTNL.
+ */
+void ipoib_ud_release(struct ipoib_dev *ipd)
+{
+	struct ipoib_txq *txq = ipd->ud.txq[0];
+
+	/* one that is attached to a group still would not go, but is good */
+	if (txq && !atomic_read(&txq->qp->usecnt))
+		ipoib_ud_destroy(ipd);
+}
+
 /* ---- lower table ---- */
 
-/* A child's queues are made when it is first opened: idle ones cost nothing. */
+/* A child's queues are made when it is opened: idle ones cost nothing. */
 static int ipoib_ud_init(struct net_device *dev)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);

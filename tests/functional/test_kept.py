@@ -25,9 +25,15 @@ refused() { ! "$@" 2> /tmp/said && grep -q "$REFUSAL" /tmp/said; }
 cd /sys/kernel/debug/ib_fabric/fab2/faults
 """
 
-# A child is gone, its queue pair is not.
+# A child that goes down and up goes on with it; then it is gone, and its queue
+# pair is not.
 CHILD = START + r"""
 on host2 ip link add link ib0 name kid type ipoib
+on host2 ip link set kid up
+until_so says kid up
+echo "detach_mcast every=1 errno=EIO" > verbs
+on host2 ip link set kid down
+echo off > verbs
 on host2 ip link set kid up
 until_so says kid up
 echo "detach_mcast every=1 errno=EIO" > verbs

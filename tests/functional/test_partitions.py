@@ -11,8 +11,9 @@ import time
 import pytest
 
 from labkit import (KERNEL, KernelLog, attr, edit, ethtool_stats, has_carrier,
-                    interface_names, link, link_up, on, ping, plug, reaches,
-                    reason, run, start_on, table, wait_until, write_attr)
+                    interface_names, link, link_up, on, ping, plug,
+                    queue_pairs, reaches, reason, run, start_on, table,
+                    wait_until, write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -433,6 +434,36 @@ def test_many_children_of_one_key(tmp_path):
     dummy = cost("name dm{} group 77 type dummy", tmp_path)
     on(1, "ip", "link", "del", "group", 77, timeout=300)
     print(f"{child:.0f} KiB each, a dummy {dummy:.0f}")
+
+
+def test_children_that_are_down_have_no_rings(tmp_path):
+    """They come up again with others, and their peers are told."""
+    count = 20
+    batch(1, [f"link add link ib0 name kid{number} group 77 type ipoib "
+              "pkey 0x8001" for number in range(count)], tmp_path)
+    add(2, "peer")
+    for host, name in ((1, "kid0"), (2, "peer")):
+        on(host, "ip", "addr", "add", f"10.83.0.{host}/24", "dev", name)
+    on(2, "ip", "link", "set", "peer", "up")
+
+    def all_up():
+        on(1, "ip", "link", "set", "group", 77, "up")
+        wait_until("carriers", lambda: all(
+            has_carrier(1, f"kid{number}") for number in range(count)))
+        wait_until("an answer", lambda: reaches(2, "10.83.0.1"))
+
+    # what an interface has from its first time on is not its rings
+    all_up()
+    on(1, "ip", "link", "set", "group", 77, "down")
+    before = held()
+    pairs = len(queue_pairs(1))
+    all_up()
+    assert held() - before > 512 * count
+    assert len(queue_pairs(1)) >= pairs + count
+    on(1, "ip", "link", "set", "group", 77, "down")
+    assert held() - before < 32 * count
+    assert len(queue_pairs(1)) == pairs
+    all_up()
 
 
 @pytest.mark.long
