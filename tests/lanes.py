@@ -23,7 +23,7 @@ PYTEST = [PYTHON, "-B", "-m", "pytest", "-p", "no:cacheprovider"]
 HOSTS = 4
 
 # From COMMAND's start; what a lane takes is a fraction of it.
-LANE_TIMEOUT = {"uml": 1800, "kasan": 3600, "debug": 5400, "6.1": 5400,
+LANE_TIMEOUT = {"uml": 1800, "kasan": 7200, "debug": 10800, "6.1": 5400,
                 "6.12": 5400, "7.3": 5400}
 # Machines that keep one processor busy: they have one, or emulate two.
 SINGLE = ("debug", "6.1", "6.12", "7.3")
