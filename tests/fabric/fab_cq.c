@@ -611,7 +611,8 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
 
 	/* A reader of debugfs has let go of it when this returns. */
 	xa_erase(&to_fab_hca(ibcq->device)->cqs, cq->id);
-	synchronize_rcu();
+	/* an HCA takes no tens of milliseconds for that, so neither do we */
+	synchronize_rcu_expedited();
 	/* Every queue pair is gone: nothing pushes any more. */
 	set_bit(FAB_CQ_DEAD, &cq->flags);
 	hrtimer_cancel(&cq->timer);
