@@ -343,7 +343,8 @@ static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
 	if (list_empty(&dead))
 		return;
 
-	synchronize_rcu();
+	/* with RTNL held that is the quick kind */
+	synchronize_net();
 	list_for_each_entry_safe(ah, next, &dead, dead)
 		ipoib_ah_destroy(ah);
 }
