@@ -1233,37 +1233,36 @@ static ssize_t link_reason_show(struct device *d,
 }
 static DEVICE_ATTR_RO(link_reason);
 
-static struct attribute *ipoib_attrs[] = {
+static struct attribute *ipoib_port_attrs[] = {
 	&dev_attr_link_reason.attr,
 	&dev_attr_mode.attr,
 	&dev_attr_pkey.attr,
 	&dev_attr_umcast.attr,
 	&ipoib_attr_create_child.attr,
 	&ipoib_attr_delete_child.attr,
+	NULL,
+};
+
+static struct attribute *ipoib_child_attrs[] = {
+	&dev_attr_link_reason.attr,
+	&dev_attr_mode.attr,
+	&dev_attr_pkey.attr,
+	&dev_attr_umcast.attr,
 	&ipoib_attr_parent.attr,
 	NULL,
 };
 
-/* Children have a parent, and others may have children. */
-static umode_t ipoib_attr_is_visible(struct kobject *kobj,
-				     struct attribute *attr, int index)
-{
-	struct device *d = kobj_to_dev(kobj);
-	bool is_child = ipoib_from_netdev(to_net_dev(d))->parent;
+/*
+ * The core has room for one group of a driver's. One for both kinds would hide
+ * attributes of the other, which 6.1 does not find when it gives the files to
+ * another user namespace.
+ */
+static const struct attribute_group ipoib_port_attr_group = {
+	.attrs = ipoib_port_attrs,
+};
 
-	if (attr == &ipoib_attr_parent.attr)
-		return is_child ? attr->mode : 0;
-	if (attr == &ipoib_attr_create_child.attr ||
-	    attr == &ipoib_attr_delete_child.attr)
-		return is_child ? 0 : attr->mode;
-
-	return attr->mode;
-}
-
-/* the core has room for one group of a driver's */
-static const struct attribute_group ipoib_attr_group = {
-	.attrs = ipoib_attrs,
-	.is_visible = ipoib_attr_is_visible,
+static const struct attribute_group ipoib_child_attr_group = {
+	.attrs = ipoib_child_attrs,
 };
 
 /* ---- interface set-up ---- */
@@ -1436,7 +1435,8 @@ struct ipoib_dev *ipoib_dev_tie(struct net_device *dev, struct ipoib_hca *hca,
 	dev->rtnl_link_ops = &ipoib_link_ops;
 	dev->priv_destructor = ipoib_dev_free;
 	dev->needs_free_netdev = true;
-	dev->sysfs_groups[0] = &ipoib_attr_group;
+	dev->sysfs_groups[0] = parent ? &ipoib_child_attr_group :
+					&ipoib_port_attr_group;
 	ipoib_set_features(dev, hca->ibdev);
 	ipoib_ud_offer_stats(dev);
 	netif_carrier_off(dev);
