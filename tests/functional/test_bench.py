@@ -110,10 +110,14 @@ def test_a_short_run_leaves_table_values_and_plot(tmp_path):
     with open(out / "bench.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["contender"] for row in rows if row["measure"] == "tcp1"} \
-        == {"ours", "stock", "veth"}
+        == {"ours", "stock", "veth", "floor"}
     assert all(float(row["value"]) > 0 for row in rows
                if row["measure"] in ("tcp1", "tcp1 cpu", "loop2k"))
     assert (out / "bench.svg").read_text().rstrip().endswith("</svg>")
+    # and once more, with what HCAs can do
+    text = (out / "bench-offloads.txt").read_text()
+    assert "HCAs: csum=on lso=on" in text
+    assert "one flow beside stock" in text
 
 
 def test_a_profile_names_the_drivers_own_functions(tmp_path):
