@@ -204,7 +204,12 @@ def _text(name):
 
 
 def _wanted(fragments):
+    """How .config is to say each option; a later fragment has the last word.
+    """
+    wanted = {}
     for line in "\n".join(fragments).splitlines():
         name, _, value = line.partition("=")
         if line.startswith("CONFIG_"):
-            yield "# %s is not set" % name if value == "n" else line
+            wanted[name] = ("# %s is not set" % name if value == "n" else
+                            line)
+    return wanted.values()
