@@ -95,13 +95,20 @@ class Figures:
         values = self.values.get(measure, {}).get(contender)
         return statistics.median(values) if values else None
 
-    def ratio(self, measure, first, second):
-        """Median of the ratios, pair by pair: @first to @second."""
-        pairs = list(zip(self.values.get(measure, {}).get(first, []),
-                         self.values.get(measure, {}).get(second, [])))
+    def paired(self, above, below):
+        """Median of the ratios, round by round, or None.
+
+        @above and @below are (measure, contender).
+        """
+        pairs = list(zip(*(self.values.get(measure, {}).get(who, [])
+                           for measure, who in (above, below))))
         if not pairs or not all(b for _, b in pairs):
             return None
         return statistics.median(a / b for a, b in pairs)
+
+    def ratio(self, measure, first, second):
+        """The same of one measure: @first to @second."""
+        return self.paired((measure, first), (measure, second))
 
     def contenders(self, measure):
         """Who was measured, in the order of the turns."""
@@ -139,15 +146,14 @@ TARGETS = [
 
 
 def targets(figures):
-    """A line for each target that was measured."""
+    """A line for each target that was measured, by the table's ratios."""
     lines = []
     for what, choices, least in TARGETS:
         said, met = [], False
         for above, below, bound in choices:
-            first, second = figures.median(*above), figures.median(*below)
-            if first is None or not second:
+            ratio = figures.paired(above, below)
+            if ratio is None:
                 continue
-            ratio = first / second
             met |= ratio >= bound if least else ratio <= bound
             said.append(f"{ratio:.2f}, wanted {'' if least else 'at most '}"
                         f"{bound}")
@@ -174,7 +180,7 @@ def table(figures, first, others):
                       if who == first else None for other in others]
             lines.append((
                 f"{what if not at else '':40} {unit if not at else '':10} "
-                f"{who:14} {number(statistics.median(values)):>10} "
+                f"{who:14} {number(figures.median(measure, who)):>10} "
                 f"{number(min(values)):>10} {number(max(values)):>10}" +
                 "".join(f"{ratio:12.3f}" if ratio else " " * 12
                         for ratio in ratios)).rstrip())

@@ -139,6 +139,16 @@ def table(stacks, symbols):
     return lines
 
 
+def folded(stacks, symbols):
+    """A line for each way to where samples were, as flame graphs are drawn
+    from: outermost first, and how many samples.
+    """
+    ways = collections.Counter(
+        ";".join(symbols.name(address) for address in reversed(stack))
+        for stack in stacks)
+    return [f"{way} {count}" for way, count in ways.items() if way]
+
+
 def profile(machine, out):
     """Run the machine's one load under perf; print and keep the profile.
 
@@ -159,9 +169,12 @@ def profile(machine, out):
         status = machine.status()
         if status or not folder:
             return status or 1
-        lines = table(samples(recorder.where), Symbols(folder / "kallsyms"))
+        stacks = list(samples(recorder.where))
+        symbols = Symbols(folder / "kallsyms")
+    lines = table(stacks, symbols)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "profile.txt").write_text("\n".join(lines) + "\n",
-                                     encoding="utf-8")
+    for name, text in (("profile.txt", lines),
+                       ("profile.folded", folded(stacks, symbols))):
+        (out / name).write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0

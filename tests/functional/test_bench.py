@@ -83,6 +83,12 @@ def test_targets_say_met_or_missed():
     assert "1.50, wanted 1.6 (MISSED)" in both_ways
 
 
+def test_targets_and_table_tell_one_ratio(figures):
+    one_flow, = (line for line in fig.targets(figures)
+                 if line.startswith("one flow"))
+    assert ": 2.50, wanted 1.3 (met)" in one_flow
+
+
 def test_symbols_of_modules_are_found(tmp_path):
     path = tmp_path / "kallsyms"
     path.write_text("0000000060001000 T first\n"
@@ -94,6 +100,15 @@ def test_symbols_of_modules_are_found(tmp_path):
     assert symbols.name(0xe0001100) == "last [ib_ipoib]"
     assert "elsewhere" in symbols.name(0x70000000)
     assert "host kernel" in symbols.name(0xffffffff81000000)
+
+
+def test_ways_are_told_outermost_first(tmp_path):
+    path = tmp_path / "kallsyms"
+    path.write_text("0000000060001000 T outer\n0000000060002000 t inner\n")
+    symbols = profile_uml.Symbols(path)
+    assert profile_uml.folded([[0x60002004, 0x60001004],
+                               [0x60002008, 0x60001008], [0x60001000], []],
+                              symbols) == ["outer;inner 2", "outer 1"]
 
 
 def bench(*options):

@@ -3,13 +3,15 @@
 
 import contextlib
 import pathlib
+import socket
 import statistics
+import subprocess
 import sys
 
 import pytest
 
-from labkit import (DRIVER, MTU, SLOW, ethtool_stats, ip4, ip6, on, ping,
-                    queue_pairs, start_on, wait_until)
+from labkit import (DRIVER, MTU, SLOW, attr, ethtool_stats, ip4, ip6, iperf,
+                    on, ping, queue_pairs, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -84,6 +86,77 @@ def test_packets_are_given_back_within_a_millisecond(burst):
         1, sys.executable, "-c", BURSTS, ip4(2), burst).stdout.split()]
     assert len(waits) == 100
     assert statistics.median(waits) < 1000 * SLOW
+
+
+# --- What goes up ------------------------------------------------------------
+
+# Protocol 253 is for experiments.
+SNIFF = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x800))
+s.bind(("ib0", 0x800))
+print("ready", flush=True)
+while True:
+    data, (_, _, kind, _, _) = s.recvfrom(4096)
+    if data[9] == 253:
+        print(kind, flush=True)
+        break
+"""
+
+SHOUT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ib0")
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.sendto(b"hear", (sys.argv[1], 0))
+"""
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("target, kind", [
+    (ip4(2), socket.PACKET_HOST), ("10.44.0.255", socket.PACKET_BROADCAST),
+    ("224.0.0.1", socket.PACKET_MULTICAST)])
+def test_a_packet_says_for_whom_it_was(target, kind):
+    hearer = start_on(2, sys.executable, "-c", SNIFF, stdout=subprocess.PIPE)
+    try:
+        assert hearer.stdout.readline() == "ready\n"
+        on(1, sys.executable, "-c", SHOUT, target)
+        assert int(hearer.stdout.readline()) == kind
+    finally:
+        hearer.kill()
+        hearer.wait()
+
+
+def taken(host):
+    """(packets of the interface, packets IP made of them)"""
+    lines = on(host, "cat", "/proc/net/snmp").stdout.splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Ip:"))
+    made = int(values[names.index("InReceives")])
+    return int(attr(host, "statistics/rx_packets")), made
+
+
+@contextlib.contextmanager
+def without_gro(host):
+    on(host, "ethtool", "-K", "ib0", "gro", "off")
+    try:
+        yield
+    finally:
+        on(host, "ethtool", "-K", "ib0", "gro", "on")
+
+
+def share_of_packets():
+    """How many packets of a stream go up as one, on average."""
+    before = taken(2)
+    iperf(1, 2, "-n", "4M")
+    packets, made = (after - first for after, first in zip(taken(2), before))
+    assert packets > 2000
+    return packets / made
+
+
+def test_packets_of_a_stream_go_up_as_one():
+    assert share_of_packets() > 2
+    with without_gro(2):
+        assert share_of_packets() < 1.1
 
 
 # --- Memory ------------------------------------------------------------------
