@@ -479,8 +479,11 @@ struct ipoib_mcast {
  * @num_asking: groups whose join waits for an answer
  * @num_send_only: groups that are only sent to
  * @accepting: whether packets may create groups; as in struct ipoib_resolve
+ * @refused_mtu_bytes: MTU of a broadcast group that was refused, or 0
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
  * @work: moves groups through their states
+ * @why: asks for the MTU of a broadcast group that was refused
+ * @asking_why: @why is out; written with link.lock held, cleared by the answer
  */
 struct ipoib_mcast_table {
 	struct rhashtable table;
@@ -493,8 +496,11 @@ struct ipoib_mcast_table {
 	unsigned int num_asking __guarded_by(&lock);
 	unsigned int num_send_only __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
+	int refused_mtu_bytes __guarded_by(&lock);
 	unsigned long sync_wanted;
 	struct delayed_work work;
+	struct ipoib_sa_waiter why;
+	bool asking_why;
 };
 
 /**

@@ -13,6 +13,7 @@
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 
 #include <net/arp.h>
 
@@ -454,31 +455,43 @@ static void ipoib_mcast_set_link_rec(struct ipoib_dev *ipd,
 }
 
 /* A link of packets that the port can never receive is none. */
-static bool ipoib_mcast_is_too_wide(struct ipoib_dev *ipd,
-				    const struct ipoib_mcast *group)
+static bool ipoib_mcast_is_too_wide(const struct ipoib_dev *ipd, int mtu_bytes)
+{
+	return mtu_bytes > 0 && mtu_bytes > ipd->max_ib_mtu;
+}
+
+static void ipoib_mcast_say_too_wide(struct ipoib_dev *ipd, int mtu_bytes)
+{
+	ipoib_warn(ipd, "no carrier: the broadcast group has an MTU of %d, the port can %u\n",
+		   mtu_bytes, ipd->max_ib_mtu);
+}
+
+static int ipoib_mcast_check_width(struct ipoib_dev *ipd,
+				   const struct ipoib_mcast *group)
 {
 	int mtu_bytes;
 
 	if (group->kind != IPOIB_MCAST_BROADCAST)
-		return false;
+		return 0;
 
 	mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
 					 group->cur->rec.mtu);
-	if (mtu_bytes <= 0 || mtu_bytes <= ipd->max_ib_mtu)
-		return false;
+	if (!ipoib_mcast_is_too_wide(ipd, mtu_bytes))
+		return 0;
 
-	ipoib_warn(ipd, "no carrier: the broadcast group has an MTU of %d, the port can %u\n",
-		   mtu_bytes, ipd->max_ib_mtu);
-	return true;
+	ipoib_mcast_say_too_wide(ipd, mtu_bytes);
+	return -EMSGSIZE;
 }
 
 static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
 	struct ipoib_ah *ah;
+	int err;
 
-	if (ipoib_mcast_is_too_wide(ipd, group))
-		return -EMSGSIZE;
+	err = ipoib_mcast_check_width(ipd, group);
+	if (err)
+		return err;
 
 	ah = ipoib_mcast_make_ah(ipd, &group->cur->rec);
 	if (IS_ERR(ah))
@@ -530,6 +543,69 @@ static bool ipoib_mcast_falls_back(const struct ipoib_mcast *group)
 	       ipoib_mcast_is_no(group->status);
 }
 
+/* Process context; exactly once, unless it is cancelled. */
+static void ipoib_mcast_why_done(struct ipoib_sa_waiter *waiter, int status,
+				 const struct sa_path_rec *rec)
+{
+	struct ipoib_dev *ipd = container_of(waiter, struct ipoib_dev,
+					     mcast.why);
+	struct ipoib_mcast_table *mcast = &ipd->mcast;
+	int mtu_bytes = 0;
+	bool news;
+
+	if (!status)
+		mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
+						 rec->mtu);
+	spin_lock_bh(&mcast->lock);
+	news = mcast->refused_mtu_bytes != mtu_bytes;
+	mcast->refused_mtu_bytes = mtu_bytes;
+	spin_unlock_bh(&mcast->lock);
+
+	if (news && ipoib_mcast_is_too_wide(ipd, mtu_bytes))
+		ipoib_mcast_say_too_wide(ipd, mtu_bytes);
+	if (news)
+		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
+	/* pairs with the acquire in ipoib_mcast_exit(); the last of @ipd */
+	smp_store_release(&mcast->asking_why, false);
+	wake_up_var(&mcast->asking_why);
+}
+
+/*
+ * That a request is invalid is all that a subnet administrator says when a port
+ * is not fit for a group, but it tells the way to that group to anybody.
+ */
+static void ipoib_mcast_ask_why(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_mcast_table *mcast = &ipd->mcast;
+	struct ipoib_sa_path what;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	if (READ_ONCE(mcast->asking_why))
+		return;
+
+	memset(&what, 0, sizeof(what));
+	what.port = ipd->port;
+	what.dgid = ipd->link.broadcast;
+	what.pkey = ipd->link.pkey;
+	WRITE_ONCE(mcast->asking_why, true);
+	if (ipoib_sa_ask(&ipd->hca->sa, &what, &mcast->why) < 0)
+		WRITE_ONCE(mcast->asking_why, false);
+}
+
+static void ipoib_mcast_forget_why(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	lockdep_assert_held(&ipd->link.lock);
+
+	if (ipoib_sa_cancel(&ipd->hca->sa, &ipd->mcast.why))
+		WRITE_ONCE(ipd->mcast.asking_why, false);
+	spin_lock_bh(&ipd->mcast.lock);
+	ipd->mcast.refused_mtu_bytes = 0;
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
 static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 				struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
@@ -539,6 +615,8 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 	group->status = group->next ? group->next->status : -ENOMEM;
 	ipoib_mcast_complain(ipd, group, group->status);
 	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
+	if (group->kind == IPOIB_MCAST_BROADCAST && group->status == -EINVAL)
+		ipoib_mcast_ask_why(ipd);
 	if (ipoib_mcast_falls_back(group)) {
 		group->in_full = true;
 		group->retry_at = jiffies;
@@ -1012,6 +1090,7 @@ void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 	ipoib_mcast_list(ipd, &list);
 	list_for_each_entry_safe(group, next, &list, todo)
 		ipoib_mcast_end(ipd, group);
+	ipoib_mcast_forget_why(ipd);
 	cancel_delayed_work(&ipd->mcast.work);
 }
 
@@ -1079,6 +1158,9 @@ void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
 		*status = group->status;
 		*tries = group->failures;
 	}
+	if (*status == -EINVAL &&
+	    ipoib_mcast_is_too_wide(ipd, ipd->mcast.refused_mtu_bytes))
+		*status = -EMSGSIZE;
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 
@@ -1137,6 +1219,9 @@ int ipoib_mcast_init(struct ipoib_dev *ipd)
 void ipoib_mcast_exit(struct ipoib_dev *ipd)
 {
 	cancel_delayed_work_sync(&ipd->mcast.work);
+	wait_var_event(&ipd->mcast.asking_why,
+		       /* pairs with the release in ipoib_mcast_why_done() */
+		       !smp_load_acquire(&ipd->mcast.asking_why));
 	rhashtable_destroy(&ipd->mcast.table);
 }
 
@@ -1149,4 +1234,6 @@ void ipoib_mcast_init_early(struct ipoib_dev *ipd)
 	spin_lock_init(&ipd->mcast.lock);
 	INIT_LIST_HEAD(&ipd->mcast.groups);
 	INIT_DELAYED_WORK(&ipd->mcast.work, ipoib_mcast_work);
+	INIT_LIST_HEAD(&ipd->mcast.why.entry);
+	ipd->mcast.why.done = ipoib_mcast_why_done;
 }

@@ -12,6 +12,7 @@
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 
+#include <rdma/ib_cache.h>
 #include <rdma/ib_sa.h>
 
 #include "ipoib.h"
@@ -183,6 +184,19 @@ static void ipoib_sa_done(int status, struct sa_path_rec *rec,
 
 /* ---- asking ---- */
 
+/* Of a group OpenSM tells a port that it names only what a member may know. */
+static ib_sa_comp_mask ipoib_sa_mask(const struct ipoib_sa_path *what)
+{
+	ib_sa_comp_mask mask = IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_NUMB_PATH |
+			       IB_SA_PATH_REC_TRAFFIC_CLASS |
+			       IB_SA_PATH_REC_PKEY;
+
+	if (!rdma_is_zero_gid(&what->sgid))
+		mask |= IB_SA_PATH_REC_SGID;
+
+	return mask;
+}
+
 static void ipoib_sa_query(struct ipoib_sa_question *question)
 {
 	struct ipoib_sa *sa = question->sa;
@@ -193,12 +207,9 @@ static void ipoib_sa_query(struct ipoib_sa_question *question)
 			  rdma_cap_opa_ah(sa->ibdev, question->what.port));
 	id = ib_sa_path_rec_get(&ipoib_sa_client, sa->ibdev,
 				question->what.port, &rec,
-				IB_SA_PATH_REC_DGID | IB_SA_PATH_REC_SGID |
-				IB_SA_PATH_REC_NUMB_PATH |
-				IB_SA_PATH_REC_TRAFFIC_CLASS |
-				IB_SA_PATH_REC_PKEY, IPOIB_SA_TIMEOUT_MS,
-				GFP_KERNEL, ipoib_sa_done, question,
-				&question->query);
+				ipoib_sa_mask(&question->what),
+				IPOIB_SA_TIMEOUT_MS, GFP_KERNEL, ipoib_sa_done,
+				question, &question->query);
 	/* no callback then: a refusal is an answer like any other */
 	if (id < 0)
 		ipoib_sa_answer(question, id, NULL);

@@ -366,7 +366,7 @@ static inline void ipoib_hwaddr_broadcast(struct ipoib_hwaddr *ha, u8 scope,
 
 /**
  * struct ipoib_sa_path - which path the subnet administrator is asked for
- * @sgid: from
+ * @sgid: from; zero is from nowhere in particular
  * @dgid: to
  * @port: of the HCA
  * @pkey: partition

@@ -5,17 +5,20 @@ One lab serves all tests: what a host's HCA lacks, another host's has, so that
 each key is seen with and without its effect. All take DMA addresses.
 """
 
+import contextlib
 import glob
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from labkit import (DRIVER, FABRIC, completion_queues, counters, fault,
-                    ib_port, ip4, on, ping, run, start_on, wait_until)
+                    has_carrier, ib_port, ip4, link, on, ping, reason, run,
+                    start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -255,6 +258,53 @@ def test_a_smaller_mtu_and_one_guid_suffice():
         assert re.search(rf"^NeighborMTU:\.*{mtu}$", out, re.M)
         assert re.search(rf"^GuidCap:\.*{guids}$", out, re.M)
     ping(4, ip4(3), 3, "-s", 2016)
+
+
+PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
+WIDE = "wide=0x0004, ipoib, rate=3, mtu=5, scope=2 : ALL=full, SELF=full ;\n"
+
+
+@contextlib.contextmanager
+def partition(line):
+    """One more that the subnet manager knows of."""
+    def read_again(text):
+        PARTITIONS.write_text(text)
+        os.kill(int(PARTITIONS.with_name("pid").read_text()), signal.SIGHUP)
+
+    before = PARTITIONS.read_text()
+    read_again(before + line)
+    try:
+        yield
+    finally:
+        read_again(before)
+
+
+def knows_pkey(host, pkey):
+    return any(ib_port(host, f"pkeys/{index}") == pkey for index in
+               os.listdir(f"/sys/class/infiniband/fab{host}/ports/1/pkeys"))
+
+
+@pytest.mark.needs("reason")
+@with_hca("1:mtu=2048")
+def test_a_group_too_wide_for_a_port_is_named():
+    """The subnet administrator refuses to let it in without a word of why."""
+    with partition(WIDE):
+        for host in (1, 3):
+            wait_until("the key is there", lambda one=host: knows_pkey(
+                one, "0x8004"), timeout=60)
+            on(host, "ip", "link", "add", "link", "ib0", "name", "wide",
+               "up", "type", "ipoib", "pkey", "0x8004")
+        try:
+            wait_until("who can joins", lambda: has_carrier(3, "wide"))
+            assert link(3, "wide")["mtu"] == 4092
+            wait_until("the reason is told", lambda: reason(
+                1, "wide") == "mtu-mismatch", timeout=60)
+            assert not has_carrier(1, "wide")
+            log = run("dmesg").stdout
+            assert "group has an MTU of 4096, the port can 2048" in log
+        finally:
+            for host in (1, 3):
+                on(host, "ip", "link", "del", "wide")
 
 
 # --- DMA addresses ----------------------------------------------------------
