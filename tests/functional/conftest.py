@@ -47,12 +47,14 @@ MARKERS = (
     "smoke: one of the few that run on emulated machines every day",
     "long: takes its time, and runs in full runs only",
     "instrumented: of what is ours, on kernels that look for faults themselves",
+    "debian: needs modules that only Debian's kernels have",
     "needs(ability): needs a driver that can do this",
     "lab(option=value): runs in a lab with these options, not in the default",
 )
 
 
 INSTRUMENTED = ("kasan", "debug")
+DEBIAN = ("6.1", "6.12", "7.3")
 
 # How much of what fits is run; has(marker) asks a test.
 CHOICES = {
@@ -88,6 +90,9 @@ def _fits(item, driver, variant):
     if item.get_closest_marker("instrumented") and (
             driver == "stock" or
             os.environ.get("LAB_KERNEL") not in INSTRUMENTED):
+        return False
+    if item.get_closest_marker("debian") and (
+            os.environ.get("LAB_KERNEL") not in DEBIAN):
         return False
     if not _fits_variant(item, variant):
         return False

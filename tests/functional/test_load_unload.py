@@ -104,3 +104,29 @@ def test_no_queue_pair_is_left_behind():
     run("lab-driver", "load", DRIVER)
     run("lab-hosts")
     assert {line.split()[1] for line in left} <= {"0x000000", "0x000001"}
+
+
+@contextlib.contextmanager
+def roce():
+    """An RDMA device over Ethernet."""
+    run("modprobe", "rdma_rxe")
+    run("ip", "link", "add", "ether0", "up", "type", "dummy")
+    try:
+        run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "ether0")
+        yield "rxe0"
+    finally:
+        run("ip", "link", "del", "ether0")
+        run("modprobe", "-r", "rdma_rxe")
+
+
+@pytest.mark.debian
+@pytest.mark.smoke
+def test_a_port_that_is_not_infiniband_gets_no_interface():
+    before = os.listdir("/sys/class/net")
+    with roce() as device:
+        assert device in os.listdir("/sys/class/infiniband")
+        assert sorted([*before, "ether0"]) == sorted(
+            os.listdir("/sys/class/net"))
+        if DRIVER == "ours":
+            said = f"{device}: port 1 has no InfiniBand link: no IPoIB"
+            assert run("dmesg").stdout.count(said) == 1
