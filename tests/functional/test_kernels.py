@@ -357,6 +357,12 @@ def test_the_drivers_own_settings_are_part_of_a_cross_tree(
     assert kernels.CROSS["arm64"].pattern() != before
 
 
+def test_a_later_fragment_has_the_last_word():
+    assert set(source.wanted([
+        "CONFIG_SMP=y\nCONFIG_STATS=y\n", "# why\nCONFIG_STATS=n\n"])) == {
+            "CONFIG_SMP=y", "# CONFIG_STATS is not set"}
+
+
 def test_a_newer_source_of_uml_is_offered(cached, monkeypatch):
     kernel = kernels.KERNELS["kasan"]
     folder = cached(kernel.pattern().replace("*", OLD[1]), OLD[1])

@@ -75,7 +75,7 @@ class Tree:
         self.make("olddefconfig")
         with open(config, encoding="utf-8") as file:
             got = set(file.read().splitlines())
-        lost = [line for line in _wanted(fragments) if line not in got]
+        lost = [line for line in wanted(fragments) if line not in got]
         if lost:
             raise LabError("kernel configuration",
                            "did not take: " + ", ".join(lost))
@@ -203,7 +203,7 @@ def _text(name):
         return file.read()
 
 
-def _wanted(fragments):
+def wanted(fragments):
     """How .config is to say each option; a later fragment has the last word.
     """
     wanted = {}
