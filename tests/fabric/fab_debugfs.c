@@ -45,6 +45,7 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_LINK_DOWNED] = "link_downed",
 	[FAB_CAPTURED] = "captured",
 	[FAB_CAPTURE_LOST] = "capture_lost",
+	[FAB_INLINE] = "inline",
 	[FAB_LSO_REQUESTS] = "lso_requests",
 	[FAB_LSO_SEGMENTS] = "lso_segments",
 	[FAB_CSUM_MADE] = "csum_made",

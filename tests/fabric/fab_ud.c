@@ -139,6 +139,7 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 
 	fab_ud_packet(&pkt, qp, wqe);
 	if (wqe->flags & IB_SEND_INLINE) {
+		fab_count(qp->port, FAB_INLINE);
 		pkt.sge = &inlined;
 		pkt.num_sge = 1;
 	}

@@ -122,6 +122,8 @@ enum fab_counter {
 	/* what a reader of the cable's capture got, and was too slow for */
 	FAB_CAPTURED,
 	FAB_CAPTURE_LOST,
+	/* requests that had their bytes in them */
+	FAB_INLINE,
 	/* requests cut, what came of it, sums written, packets vouched for */
 	FAB_LSO_REQUESTS,
 	FAB_LSO_SEGMENTS,

@@ -19,6 +19,7 @@ import pytest
 from labkit import (DRIVER, FABRIC, completion_queues, counters, fault,
                     has_carrier, ib_port, ip4, link, on, ping, reason, run,
                     start_on, wait_until)
+from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -259,6 +260,26 @@ def test_a_smaller_mtu_and_one_guid_suffice():
         assert re.search(rf"^GuidCap:\.*{guids}$", out, re.M)
     ping(4, ip4(3), 3, "-s", 2016)
 
+
+# --- Inline data ------------------------------------------------------------
+
+def inlined(host, size):
+    """How many of ten echo requests of so many bytes went within requests."""
+    sent = growth(host)
+    ping(host, ip4(3), 10, "-i", 0.01, "-s", size)
+    return sent("inline")
+
+
+@pytest.mark.needs("rings")
+@with_hca("4:inline=0")
+def test_small_packets_go_within_the_request_where_that_is_offered():
+    """An HCA fetches nothing then; what is longer is fetched as ever."""
+    assert inlined(2, 56) >= 10
+    assert inlined(2, 1000) < 5
+    assert inlined(4, 56) == 0
+
+
+# --- A group's width --------------------------------------------------------
 
 PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
 WIDE = "wide=0x0004, ipoib, rate=3, mtu=5, scope=2 : ALL=full, SELF=full ;\n"
