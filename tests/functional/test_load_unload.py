@@ -120,7 +120,6 @@ def roce():
 
 
 @pytest.mark.debian
-@pytest.mark.smoke
 def test_a_port_that_is_not_infiniband_gets_no_interface():
     before = os.listdir("/sys/class/net")
     with roce() as device:
