@@ -450,6 +450,14 @@ def ethtool_stats(host, name="ib0"):
             re.findall(r"^\s*([^:\s]+):\s*(\d+)$", text, re.M)}
 
 
+def snmp(host, proto, name):
+    """A counter of the host's stack, as `snmp(1, "Icmp", "InErrors")`."""
+    lines = on(host, "cat", "/proc/net/snmp").stdout.splitlines()
+    names, values = (line.split()[1:] for line in lines
+                     if line.startswith(proto + ":"))
+    return int(dict(zip(names, values))[name])
+
+
 def iperf(client, server, *options, v6=False):
     """One iperf3 run between two hosts; what the client reports."""
     address = ip6(server) if v6 else ip4(server)

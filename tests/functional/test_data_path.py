@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from labkit import (DRIVER, MTU, SLOW, attr, ethtool_stats, ip4, ip6, iperf,
-                    on, ping, queue_pairs, start_on, wait_until)
+                    on, ping, queue_pairs, snmp, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -129,10 +129,8 @@ def test_a_packet_says_for_whom_it_was(target, kind):
 
 def taken(host):
     """(packets of the interface, packets IP made of them)"""
-    lines = on(host, "cat", "/proc/net/snmp").stdout.splitlines()
-    names, values = (line.split() for line in lines if line.startswith("Ip:"))
-    made = int(values[names.index("InReceives")])
-    return int(attr(host, "statistics/rx_packets")), made
+    return (int(attr(host, "statistics/rx_packets")),
+            snmp(host, "Ip", "InReceives"))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from labkit import ip4, ip6, iperf, on, start_on, wait_until
+from labkit import ip4, ip6, iperf, on, snmp, start_on, wait_until
 from offloadkit import LAB, checked, growth, rx_csum
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.lab(**LAB)]
@@ -49,14 +49,6 @@ def features(host):
 
 def set_feature(host, name, state):
     on(host, "ethtool", "-K", "ib0", name, state)
-
-
-def snmp(host, proto, name):
-    """A counter of the host's stack."""
-    lines = on(host, "cat", "/proc/net/snmp").stdout.splitlines()
-    names, values = (line.split()[1:] for line in lines
-                     if line.startswith(proto + ":"))
-    return int(dict(zip(names, values))[name])
 
 
 def refused(host):

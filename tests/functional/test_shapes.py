@@ -18,7 +18,7 @@ import pytest
 
 from labkit import (DRIVER, FABRIC, completion_queues, counters, fault,
                     has_carrier, ib_port, ip4, link, on, ping, reason, run,
-                    start_on, wait_until)
+                    start_on, table, wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -300,19 +300,14 @@ def partition(line):
         read_again(before)
 
 
-def knows_pkey(host, pkey):
-    return any(ib_port(host, f"pkeys/{index}") == pkey for index in
-               os.listdir(f"/sys/class/infiniband/fab{host}/ports/1/pkeys"))
-
-
 @pytest.mark.needs("reason")
 @with_hca("1:mtu=2048")
 def test_a_group_too_wide_for_a_port_is_named():
     """The subnet administrator refuses to let it in without a word of why."""
     with partition(WIDE):
         for host in (1, 3):
-            wait_until("the key is there", lambda one=host: knows_pkey(
-                one, "0x8004"), timeout=60)
+            wait_until("the key is there", lambda one=host: 0x8004 in
+                       table(one, "pkeys").values(), timeout=60)
             on(host, "ip", "link", "add", "link", "ib0", "name", "wide",
                "up", "type", "ipoib", "pkey", "0x8004")
         try:

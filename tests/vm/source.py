@@ -206,10 +206,9 @@ def _text(name):
 def wanted(fragments):
     """How .config is to say each option; a later fragment has the last word.
     """
-    wanted = {}
+    said = {}
     for line in "\n".join(fragments).splitlines():
         name, _, value = line.partition("=")
         if line.startswith("CONFIG_"):
-            wanted[name] = ("# %s is not set" % name if value == "n" else
-                            line)
-    return wanted.values()
+            said[name] = "# %s is not set" % name if value == "n" else line
+    return said.values()
