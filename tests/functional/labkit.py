@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
@@ -359,28 +360,53 @@ def reaches(host, address):
 
 
 class Pinger:
-    """Pings in the background; what came of them once they have ended."""
+    """Pings in the background; what came of them once they have ended.
+
+    ping gives up what is under way when it is told to end, and on a busy
+    machine that is several packets. So it is asked how many it has sent by
+    then, and goes on until each of those has its answer, or patience ends:
+    those that have none then are lost.
+    """
 
     def __init__(self, host, address, interval):
-        self.process = start_on(host, "ping", "-n", "-q", "-i", interval,
-                                address, stdout=subprocess.PIPE)
-        self.sent = self.received = 0
+        self.said = tempfile.NamedTemporaryFile()
+        self.asked = tempfile.NamedTemporaryFile()
+        self.process = start_on(host, "ping", "-n", "-i", interval, address,
+                                stdout=self.said, stderr=self.asked)
+        self.sent = self.lost = 0
         self.slowest_ms = 0.0
 
-    def end(self):
-        """Stop, give the last ones a moment, and read the summary."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        text = self.process.communicate(timeout=60 * SLOW)[0]
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        self.sent, self.received = map(int, found.groups())
-        rtt = re.search(r"= [\d.]+/[\d.]+/([\d.]+)/", text)
-        self.slowest_ms = float(rtt.group(1)) if rtt else 0.0
+    def _words(self, file, pattern):
+        return re.findall(pattern, pathlib.Path(file.name).read_text())
 
-    @property
-    def lost(self):
-        """Those without an answer, but for the one under way at the end."""
-        return max(self.sent - self.received - 1, 0)
+    def _sent(self):
+        """How many it has sent, by its own word; it must be running."""
+        self.process.send_signal(signal.SIGQUIT)
+        return wait_until("ping says how it goes", lambda: [
+            int(sent) for sent in self._words(self.asked, r"/(\d+) packets")])[0]
+
+    def _answered(self):
+        """The packets that have an answer, the first being number 1."""
+        numbers, last = set(), 0
+        for word in self._words(self.said, r"icmp_seq=(\d+) ttl"):
+            # 16 bits of the number, near the one before
+            last += (int(word) - last + 0x8000) % 0x10000 - 0x8000
+            numbers.add(last)
+        return numbers
+
+    def end(self, patience=5):
+        """Let the last ones arrive, stop, and count."""
+        wanted = set(range(1, self._sent() + 1))
+        until = time.monotonic() + patience * SLOW
+        while wanted - self._answered() and time.monotonic() < until:
+            time.sleep(0.05)
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=60 * SLOW)
+        self.sent, self.lost = len(wanted), len(wanted - self._answered())
+        for slowest in self._words(self.said, r"= [\d.]+/[\d.]+/([\d.]+)/"):
+            self.slowest_ms = float(slowest)
+        self.said.close()
+        self.asked.close()
 
 
 @contextlib.contextmanager

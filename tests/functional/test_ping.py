@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from labkit import HOSTS, SLOW, counters, ip4, ip6, on, ping, wait_until
+from labkit import (HOSTS, SLOW, counters, fault, ip4, ip6, on, ping, pinging,
+                    wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -56,6 +57,24 @@ def test_first_packets_of_a_new_neighbour_are_not_lost():
     for host in (1, 2):
         on(host, "ip", "neigh", "flush", "dev", "ib0")
     assert ping(1, ip4(2), 1, "-W", 5 * SLOW) == 1
+
+
+def test_a_ping_under_way_is_not_lost():
+    ping(1, ip4(2))
+    with fault("fab2/port1", "delay", "every=1 us=100000 qp=ud") as late:
+        with pinging(1, ip4(2), 0.01) as pinger:
+            wait_until("some are under way", lambda: late.hit >= 20)
+    assert pinger.lost == 0
+    assert pinger.slowest_ms >= 100
+
+
+def test_a_ping_that_is_lost_is_counted():
+    ping(1, ip4(2))
+    with pinging(1, ip4(2), 0.01) as pinger:
+        with fault("fab2/port1", "loss", "every=10 qp=ud") as gone:
+            wait_until("some are gone", lambda: gone.hit >= 5)
+            hits = gone.hit
+    assert hits <= pinger.lost <= hits + 3
 
 
 def test_fabric_counters_balance_after_traffic():
