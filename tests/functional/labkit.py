@@ -116,6 +116,35 @@ def all_active():
     return all(port_is_active(host) for host in range(HOSTS + 1))
 
 
+@contextlib.contextmanager
+def without_opensm():
+    """Nobody writes over what is set by hand; afterwards all is as it was."""
+    wait_until("all ports ACTIVE", all_active)
+    run("lab-sm", "stop")
+    try:
+        yield
+    finally:
+        run("lab-sm", "start")
+        wait_until("all ports ACTIVE", all_active)
+
+
+@contextlib.contextmanager
+def opensm_held():
+    """OpenSM does and answers nothing meanwhile, and then goes on.
+
+    Unlike without_opensm() nobody has to register anew afterwards, so ports
+    have nothing to ask on their own.
+    """
+    wait_until("all ports ACTIVE", all_active)
+    process = int(pathlib.Path(os.environ["LAB_SM_CONF"],
+                               "pid").read_text())
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 def switch_port(host):
     """Number of the switch port that a host's cable leads to."""
     return host + 1

@@ -10,8 +10,8 @@ import struct
 import pytest
 
 import umad
-from labkit import (FABRIC, SLOW, all_active, counters, inject, lid, run,
-                    switch_port, wait_until)
+from labkit import (FABRIC, SLOW, counters, inject, lid, switch_port,
+                    wait_until, without_opensm)
 
 pytestmark = pytest.mark.fabric
 
@@ -43,11 +43,8 @@ def subnet_agent():
 @pytest.fixture(autouse=True, scope="module")
 def no_sm():
     """Nobody else asks; afterwards all is as a subnet manager wants it."""
-    wait_until("all ports ACTIVE", all_active)
-    run("lab-sm", "stop")
-    yield
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active)
+    with without_opensm():
+        yield
 
 
 def data(packet):

@@ -10,7 +10,8 @@ import errno
 import pytest
 
 from labkit import (FABRIC, all_active, edit, events, ib_port, lid, lft,
-                    port_dir, run, set_lft, switch_port, table, wait_until)
+                    port_dir, run, set_lft, switch_port, table, wait_until,
+                    without_opensm)
 
 pytestmark = pytest.mark.fabric
 
@@ -20,17 +21,15 @@ PORT = "fab2/port1"
 @pytest.fixture
 def no_sm():
     """Nobody writes the edits over; afterwards everything is as it was."""
-    run("lab-sm", "stop")
-    before = lft(), lid(2), table(2, "pkeys")
-    yield
-    table_before, lid_before, pkeys = before
-    edit(2, "lid", lid_before)
-    for index in table(2, "pkeys").keys() | pkeys.keys():
-        edit(2, "pkeys", f"{index} {pkeys.get(index, 0):#x}")
-    for dlid in lft().keys() | table_before.keys():
-        set_lft(dlid, table_before.get(dlid, 255))
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active)
+    with without_opensm():
+        before = lft(), lid(2), table(2, "pkeys")
+        yield
+        table_before, lid_before, pkeys = before
+        edit(2, "lid", lid_before)
+        for index in table(2, "pkeys").keys() | pkeys.keys():
+            edit(2, "pkeys", f"{index} {pkeys.get(index, 0):#x}")
+        for dlid in lft().keys() | table_before.keys():
+            set_lft(dlid, table_before.get(dlid, 255))
 
 
 def raised(before):

@@ -9,8 +9,8 @@ import re
 import pytest
 
 from labkit import (all_active, counters, ib_port, lft, lid, loop,
-                    port_is_active, run, set_lft, set_link, switch_port,
-                    wait_until)
+                    opensm_held, port_is_active, run, set_lft, set_link,
+                    switch_port, wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -41,12 +41,24 @@ def test_datagrams_arrive_whole(size):
 
 @contextlib.contextmanager
 def neighbor_mtu(node, port, code):
-    """A port's NeighborMTU by another's hand than OpenSM's."""
-    run("ibportstate", "-C", "fab0", node, port, "mtu", code)
-    try:
-        yield
-    finally:
-        run("ibportstate", "-C", "fab0", node, port, "mtu", MTU_4096)
+    """A port's NeighborMTU by hand: each sweep of OpenSM would set its own."""
+    with opensm_held():
+        run("ibportstate", "-C", "fab0", node, port, "mtu", code)
+        try:
+            yield
+        finally:
+            run("ibportstate", "-C", "fab0", node, port, "mtu", MTU_4096)
+
+
+@contextlib.contextmanager
+def misled(target, port):
+    """The switch leads a LID to another port; OpenSM sends nothing there."""
+    with opensm_held():
+        set_lft(target, port)
+        try:
+            yield
+        finally:
+            set_lft(target, switch_port(2))
 
 
 def test_an_hca_sends_nothing_longer_than_its_ports_mtu():
@@ -104,27 +116,21 @@ def test_messages_out_of_range_are_refused():
 
 def test_cleared_lft_entry_loses_that_destination_alone():
     target = lid(2)
-    before = counters()
-    set_lft(target, 255)
-    try:
+    with misled(target, 255):
+        before = counters()
         assert loop(1, 2, messages=100)["received"] == 0
         assert grew("dropped_no_route", before) == 100
         assert loop(1, 3, messages=100)["received"] == 100
-    finally:
-        set_lft(target, switch_port(2))
     assert lft()[target] == switch_port(2)
     assert loop(1, 2, messages=100)["received"] == 100
 
 
 def test_lft_to_the_wrong_port_is_dropped_by_the_receiver():
     target = lid(2)
-    before = counters()
-    set_lft(target, switch_port(3))
-    try:
+    with misled(target, switch_port(3)):
+        before = counters()
         assert loop(1, 2, messages=50)["received"] == 0
-    finally:
-        set_lft(target, switch_port(2))
-    assert grew("dropped_not_our_lid", before) == 50
+        assert grew("dropped_not_our_lid", before) == 50
 
 
 def test_no_data_but_smps_before_active():
@@ -136,7 +142,8 @@ def test_no_data_but_smps_before_active():
         assert ib_port(2, "state").endswith("INIT")
         before = counters()
         assert loop(1, 2, messages=50)["received"] == 0
-        assert grew("dropped_port_state", before) == 50
+        # and what the port itself would ask the subnet manager meanwhile
+        assert grew("dropped_port_state", before) >= 50
         out = run("smpquery", "-C", "fab0", "-D", "nodeinfo",
                   f"0,1,{switch_port(2)}").stdout
         assert "0x02fab00000000201" in out

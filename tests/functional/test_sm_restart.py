@@ -4,7 +4,8 @@
 import pytest
 
 from labkit import (all_active, group_mlid, has_carrier, ip4, ip6, mft, on,
-                    ping, run, set_link, switch_port, wait_until, BROADCAST)
+                    ping, run, set_link, switch_port, wait_until,
+                    without_opensm, BROADCAST)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -18,10 +19,8 @@ def acquainted():
 
 @pytest.fixture
 def no_sm():
-    run("lab-sm", "stop")
-    yield
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active)
+    with without_opensm():
+        yield
     wait_until("host 2 answers", lambda: ping(1, ip4(2), 1, check=False),
                timeout=60)
 
