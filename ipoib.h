@@ -105,6 +105,10 @@
 #define IPOIB_UNRESOLVED_MOST	1024
 #define IPOIB_NEIGHS_MOST	65536
 
+/* addresses that wait for the path to a GID, and for any path */
+#define IPOIB_PATH_NEIGHS_MOST		64
+#define IPOIB_UNRESOLVED_NEIGHS_MOST	8192
+
 /* joins that wait for their answer at once */
 #define IPOIB_JOINS_MOST	32
 
@@ -265,6 +269,7 @@ enum ipoib_path_state {
  * @entry: entry of resolve.path_list
  * @todo: entry of resolve.todo or of resolve.waiting, or empty
  * @neighs: its neighbours, by their @on_path
+ * @num_neighs: how many they are
  * @state: see there
  * @failures: queries that failed in a row
  * @retry_at: no query before this, in jiffies
@@ -284,6 +289,7 @@ struct ipoib_path {
 	struct list_head entry;
 	struct list_head todo;
 	struct list_head neighs;
+	unsigned int num_neighs;
 	enum ipoib_path_state state;
 	u32 failures;
 	unsigned long retry_at;
@@ -357,6 +363,7 @@ struct ipoib_mcast_info {
  * @dead_ahs: retired address handles
  * @queries: queries whose callback has not run
  * @unresolved: paths without an address handle
+ * @unresolved_neighs: their neighbours
  * @parked_bytes: memory of all packets that wait for a path
  * @accepting: whether packets may create entries; the link's word on it, kept
  *	here because senders ask for it under this lock
@@ -375,6 +382,7 @@ struct ipoib_resolve {
 	struct list_head dead_ahs __guarded_by(&lock);
 	unsigned int queries __guarded_by(&lock);
 	unsigned int unresolved __guarded_by(&lock);
+	unsigned int unresolved_neighs __guarded_by(&lock);
 	size_t parked_bytes __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	wait_queue_head_t idle;
@@ -612,6 +620,16 @@ enum ipoib_heal_step {
 };
 
 /**
+ * enum ipoib_halt - why a transmit queue is halted, each a bit
+ * @IPOIB_HALT_HEAL: its queue pair is not in RTS
+ * @IPOIB_HALT_CHANGE: its ring is changed, or the queue taken away
+ */
+enum ipoib_halt {
+	IPOIB_HALT_HEAL,
+	IPOIB_HALT_CHANGE,
+};
+
+/**
  * struct ipoib_heal - a queue's treatment; guarded by link.lock
  * @step: where it stands
  * @until: when patience ends, in jiffies
@@ -640,7 +658,8 @@ struct ipoib_heal {
  * @depth: entries the queue pair was made for
  * @max_sge: pieces the queue pair takes
  * @max_inline: bytes it takes within a request
- * @halted: nothing may wake the queue; written under link.lock
+ * @halted: why nothing may be sent by it, bits of enum ipoib_halt; written
+ *	under the netdev tx queue lock
  * @heal: its treatment
  * @head: entries ever linked; written under the netdev tx queue lock
  * @posted: entries ever posted, at most @head; the same
@@ -665,7 +684,7 @@ struct ipoib_txq {
 	u32 depth;
 	u32 max_sge;
 	u32 max_inline;
-	bool halted;
+	unsigned long halted;
 	struct ipoib_heal heal;
 
 	u32 head ____cacheline_aligned_in_smp;
@@ -823,11 +842,14 @@ enum ipoib_ud_state {
  *	Written under RTNL and link.lock
  * @qpns: their queue pair numbers
  * @origin: where the counters of a queue go on when it is made anew
- * @left: counters of queues that are no more, or were made anew; RTNL
- * @handled_on: where completions of a queue are handled, as last looked at; on
- *	the interface's queue, or under RTNL while the transport is not open
+ * @left: counters of queues that are no more, or were made anew; written
+ *	before @txq is cleared, read where that is NULL
+ * @handled_on: where completions of a queue are handled, -1 before it was seen;
+ *	guarded by link.lock
+ * @is_spread: processors have been told which queue to use; RTNL
  * @led_to: only so many queues are sent by, as the others are about to go; 0 is
  *	all. Written under RTNL, read by senders
+ * @vector: completion vector of the receive side; the queues' follow
  * @tx_size: entries of a transmit ring; RTNL
  * @qkey: of every datagram; written under link.lock, read by senders
  * @state: of the queue pairs; written under link.lock. Not the link's: that may
@@ -854,7 +876,9 @@ struct ipoib_ud {
 	u32 origin[IPOIB_MAX_TXQ];
 	struct ipoib_txq_totals left[IPOIB_MAX_TXQ];
 	int handled_on[IPOIB_MAX_TXQ];
+	bool is_spread;
 	unsigned int led_to;
+	u32 vector;
 	u32 tx_size;
 	u32 qkey;
 	enum ipoib_ud_state state;
@@ -958,12 +982,14 @@ struct ipoib_sa {
  * @ibdev: the HCA
  * @rtnl_wq: ordered queue for what needs RTNL
  * @sa: paths its interfaces ask for
+ * @interfaces: how many it ever had
  * @parents: its parent interfaces; only add and remove change the list
  */
 struct ipoib_hca {
 	struct ib_device *ibdev;
 	struct workqueue_struct *rtnl_wq;
 	struct ipoib_sa sa;
+	atomic_t interfaces;
 	struct list_head parents;
 };
 

@@ -481,17 +481,20 @@ static void ipoib_tx_complete(struct ipoib_txq *txq, struct ipoib_tx_done *done,
 
 	done->packets++;
 	done->bytes += slot->bytes;
+	if (likely(skb && status == IB_WC_SUCCESS)) {
+		done->wire_packets += slot->wire_packets;
+		done->wire_bytes += slot->wire_bytes;
+	}
 	slot->refused = false;
 	if (likely(skb))
 		ipoib_tx_unmap(txq->ipd->ibdev, slot);
 	slot->skb = NULL;
-	WRITE_ONCE(txq->tail, txq->tail + 1);
+	/* the producer may fill the slot from here on */
+	smp_store_release(&txq->tail, txq->tail + 1);
 	if (unlikely(!skb))
 		return;
 
 	if (likely(status == IB_WC_SUCCESS)) {
-		done->wire_packets += slot->wire_packets;
-		done->wire_bytes += slot->wire_bytes;
 		napi_consume_skb(skb, budget);
 		return;
 	}
@@ -713,7 +716,8 @@ static void ipoib_xmit_one(struct ipoib_dev *ipd, struct sk_buff *skb)
  * A chain is rung when the stack has nothing more at hand, or the queue has
  * been stopped: whatever became of this packet, those before it must go.
  *
- * Return: always NETDEV_TX_OK: sent, parked or dropped.
+ * Return: NETDEV_TX_OK: sent, parked or dropped; or NETDEV_TX_BUSY, and the
+ * stack keeps it, where a queue that is halted was woken all the same.
  */
 netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev)
 {
@@ -721,9 +725,13 @@ netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	u16 index = skb_get_queue_mapping(skb);
 	struct ipoib_txq *txq;
 
-	ipoib_xmit_one(ipd, skb);
-
 	txq = index < IPOIB_MAX_TXQ ? ipd->ud.txq[index] : NULL;
+	if (unlikely(txq && READ_ONCE(txq->halted))) {
+		netif_tx_stop_queue(netdev_get_tx_queue(dev, index));
+		return NETDEV_TX_BUSY;
+	}
+
+	ipoib_xmit_one(ipd, skb);
 	if (txq && (!netdev_xmit_more() ||
 		    netif_xmit_stopped(netdev_get_tx_queue(dev, index))))
 		ipoib_tx_ring(txq);
@@ -1014,7 +1022,8 @@ void ipoib_rx_refill(struct ipoib_rxq *rxq)
 	u32 batch = min_t(u32, IPOIB_REFILL_BATCH, max(size / 2, 1U));
 	u32 linked;
 
-	if (rxq->flushed || ipoib_ud_is_stopping(rxq->ipd))
+	if (rxq->flushed || READ_ONCE(rxq->purge) ||
+	    ipoib_ud_is_stopping(rxq->ipd))
 		return;
 
 	while (ipoib_ring_unused(rxq->head, rxq->tail, size) >= batch) {
@@ -1350,7 +1359,8 @@ int ipoib_rx_poll(struct napi_struct *napi, int budget)
 		ipoib_rx_refill(rxq);
 	}
 
-	if (unlikely(READ_ONCE(rxq->purge))) {
+	/* nothing of before the RESET is left in the completion queue */
+	if (unlikely(done < budget && READ_ONCE(rxq->purge))) {
 		/* in RESET: the buffers stay in their slots, to be posted */
 		WRITE_ONCE(rxq->head, rxq->tail);
 		rxq->flushed = false;

@@ -145,8 +145,8 @@ static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
 	struct ipoib_dev *ipd = txq->ipd;
 	struct ib_cq_init_attr attr = {
 		.cqe = txq->depth,
-		/* vector 0 is the receive side's */
-		.comp_vector = txq->index + 1,
+		/* the first is the receive side's */
+		.comp_vector = ipd->ud.vector + 1 + txq->index,
 	};
 
 	txq->cq = ipoib_cq_create(ipd->ibdev, &attr, ipoib_tx_event,
@@ -211,6 +211,13 @@ static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
 	return txq;
 }
 
+static void ipoib_txq_free(struct ipoib_txq *txq)
+{
+	ib_destroy_cq(txq->cq);
+	kvfree(txq->slots);
+	kfree_rcu(txq, rcu);
+}
+
 /* The HCA may use the memory as long as it lives: better lost than shared. */
 static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 {
@@ -222,26 +229,34 @@ static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 	WRITE_ONCE(txq->ipd->ud.kept, true);
 }
 
-/* Its NAPI is off. Then the HCA owns nothing of the ring, or keeps it all. */
-static void ipoib_txq_destroy(struct ipoib_txq *txq)
+/*
+ * With its queue pair gone the HCA owns nothing of the ring, else it keeps all
+ * of it.
+ */
+static int ipoib_txq_destroy_qp(struct ipoib_txq *txq)
 {
-	struct ipoib_dev *ipd = txq->ipd;
 	int err;
 
-	netif_napi_del(&txq->napi);
 	err = ib_destroy_qp(txq->qp);
 	if (err) {
 		ipoib_ud_keep(txq, err);
-		return;
+		return err;
 	}
+	if (!txq->slots)
+		return 0;
 
-	ib_destroy_cq(txq->cq);
-	if (txq->slots)
-		ipoib_tx_free_posted(txq);
-	ipoib_txq_stats(txq, &ipd->ud.left[txq->index]);
-	ipd->ud.origin[txq->index] = txq->tail;
-	kvfree(txq->slots);
-	kfree_rcu(txq, rcu);
+	local_bh_disable();
+	ipoib_tx_free_posted(txq);
+	local_bh_enable();
+	return 0;
+}
+
+/* RTNL. One that nobody knows of yet. */
+static void ipoib_txq_discard(struct ipoib_txq *txq)
+{
+	netif_napi_del(&txq->napi);
+	if (!ipoib_txq_destroy_qp(txq))
+		ipoib_txq_free(txq);
 }
 
 /* ---- receive side ---- */
@@ -268,7 +283,7 @@ static int ipoib_rxq_alloc_room(struct ipoib_rxq *rxq)
 static int ipoib_rxq_create(struct ipoib_dev *ipd)
 {
 	struct ipoib_rxq *rxq = &ipd->ud.rxq;
-	struct ib_cq_init_attr attr = {};
+	struct ib_cq_init_attr attr = { .comp_vector = ipd->ud.vector };
 	int err;
 
 	err = ipoib_rxq_alloc_room(rxq);
@@ -497,8 +512,10 @@ static void ipoib_ud_free_posted(struct ipoib_dev *ipd)
 {
 	unsigned int i;
 
+	local_bh_disable();
 	for (i = 0; i < ipd->ud.num_txq; i++)
 		ipoib_tx_free_posted(ipd->ud.txq[i]);
+	local_bh_enable();
 }
 
 static void ipoib_ud_set_state(struct ipoib_dev *ipd, enum ipoib_ud_state state)
@@ -560,7 +577,7 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 	memset(&txq->heal, 0, sizeof(txq->heal));
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
 	WRITE_ONCE(txq->purge, false);
-	WRITE_ONCE(txq->halted, false);
+	WRITE_ONCE(txq->halted, 0);
 }
 
 /* One queue pair to where the others are, once the link has its Q_Key. */
@@ -695,20 +712,27 @@ static void ipoib_ud_spread(struct ipoib_dev *ipd)
 	free_cpumask_var(mask);
 }
 
-/* Notes where completions are handled; true when that has changed. */
-static bool ipoib_ud_observe(struct ipoib_ud *ud)
+/*
+ * Notes where completions are handled, once for each queue: what the machine's
+ * administrator has set since then stands. True when there is news.
+ */
+static bool ipoib_ud_observe(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
 {
-	bool changed = false;
+	struct ipoib_ud *ud = &ipd->ud;
+	bool news = false;
 	unsigned int i;
-	int cpu;
+
+	lockdep_assert_held(&ipd->link.lock);
 
 	for (i = 0; i < ud->num_txq; i++) {
-		cpu = READ_ONCE(ud->txq[i]->cpu);
-		changed |= cpu != ud->handled_on[i];
-		ud->handled_on[i] = cpu;
+		if (ud->handled_on[i] >= 0)
+			continue;
+		ud->handled_on[i] = READ_ONCE(ud->txq[i]->cpu);
+		news |= ud->handled_on[i] >= 0;
 	}
 
-	return changed;
+	return news;
 }
 
 /* ---- healing ---- */
@@ -739,22 +763,32 @@ static void ipoib_heal_give_up(struct ipoib_txq *txq)
 }
 
 /* No sender is in the middle of posting when this returns, and none begins. */
-static void ipoib_txq_halt(struct ipoib_txq *txq)
+static void ipoib_txq_halt(struct ipoib_txq *txq, enum ipoib_halt why)
 {
 	struct netdev_queue *queue;
 
 	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
 	__netif_tx_lock_bh(queue);
-	WRITE_ONCE(txq->halted, true);
+	set_bit(why, &txq->halted);
 	netif_tx_stop_queue(queue);
 	ipoib_tx_ring(txq);
 	__netif_tx_unlock_bh(queue);
 }
 
-static void ipoib_txq_resume(struct ipoib_txq *txq)
+/* A full ring is left to its NAPI; and one that is stopping to the restart. */
+static void ipoib_txq_resume(struct ipoib_txq *txq, enum ipoib_halt why)
 {
-	WRITE_ONCE(txq->halted, false);
-	netif_tx_wake_queue(netdev_get_tx_queue(txq->ipd->netdev, txq->index));
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_tx_lock_bh(queue);
+	clear_bit(why, &txq->halted);
+	/* the NAPI looks at these in the other order */
+	smp_mb__after_atomic();
+	if (!txq->halted && ipoib_ud_is_open(txq->ipd) &&
+	    ipoib_ring_unused(txq->head, READ_ONCE(txq->tail), txq->size))
+		netif_tx_wake_queue(queue);
+	__netif_tx_unlock_bh(queue);
 }
 
 static void ipoib_heal_watch(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
@@ -772,7 +806,7 @@ static void ipoib_heal_watch(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
 static void ipoib_heal_drain(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
-	ipoib_txq_halt(txq);
+	ipoib_txq_halt(txq, IPOIB_HALT_HEAL);
 	ipoib_txq_set_error(txq);
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_DRAINING, IPOIB_HEAL_DRAIN_MS);
 }
@@ -833,7 +867,7 @@ static void ipoib_heal_watched(struct ipoib_txq *txq)
 	if (ipoib_heal_moves(txq)) {
 		ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
 		/* what this stopped may have missed its waking */
-		ipoib_txq_resume(txq);
+		ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
 	} else if (ipoib_heal_is_late(txq)) {
 		ipoib_heal_drain(txq);
 	}
@@ -888,9 +922,11 @@ static void ipoib_heal_restart(struct ipoib_txq *txq)
 	}
 
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
+	/* what came back meanwhile came of this */
+	clear_bit(txq->index, &txq->ipd->ud.ailing);
 	if (!txq->index)
 		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
-	ipoib_txq_resume(txq);
+	ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
 }
 
 /* Returns whether to look again soon. */
@@ -952,7 +988,7 @@ static bool ipoib_heal_all(struct ipoib_dev *ipd)
 	if (round) {
 		ud->next_round = jiffies +
 				 msecs_to_jiffies(IPOIB_HEAL_ROUND_MS);
-		if (ipoib_ud_observe(ud))
+		if (ipoib_ud_observe(ipd))
 			ipoib_ud_spread(ipd);
 	}
 	for (i = 0; i < ud->num_txq; i++) {
@@ -994,33 +1030,48 @@ static void ipoib_ud_set_address(struct ipoib_dev *ipd)
 }
 
 static void ipoib_ud_add_txq(struct ipoib_dev *ipd, struct ipoib_txq *txq)
+	__must_hold(&ipd->link.lock)
 {
 	struct ipoib_ud *ud = &ipd->ud;
 
-	mutex_lock(&ipd->link.lock);
+	lockdep_assert_held(&ipd->link.lock);
+
 	ud->qpns[txq->index] = txq->qp->qp_num;
 	WRITE_ONCE(ud->txq[txq->index], txq);
 	ud->num_txq++;
-	mutex_unlock(&ipd->link.lock);
 }
 
-static struct ipoib_txq *ipoib_ud_del_txq(struct ipoib_dev *ipd)
+/*
+ * RTNL. The last queue; its NAPI is off. It is known of as long as its queue
+ * pair may send: by that address handles are kept. What the HCA does not let go
+ * of is lost with the ring.
+ */
+static void ipoib_ud_remove_txq(struct ipoib_dev *ipd)
 {
 	struct ipoib_ud *ud = &ipd->ud;
-	struct ipoib_txq *txq;
+	struct ipoib_txq *txq = ud->txq[ud->num_txq - 1];
+	int err;
 
+	netif_napi_del(&txq->napi);
 	mutex_lock(&ipd->link.lock);
-	txq = ud->txq[--ud->num_txq];
-	WRITE_ONCE(ud->txq[ud->num_txq], NULL);
+	err = ipoib_txq_destroy_qp(txq);
+	ipoib_txq_stats(txq, &ud->left[txq->index]);
+	ud->origin[txq->index] = txq->tail;
+	ud->num_txq--;
+	/* pairs with the acquire in ipoib_ud_txq_totals() */
+	smp_store_release(&ud->txq[txq->index], NULL);
 	mutex_unlock(&ipd->link.lock);
+	if (err)
+		return;
 
-	return txq;
+	netdev_tx_reset_queue(netdev_get_tx_queue(ipd->netdev, txq->index));
+	ipoib_txq_free(txq);
 }
 
-static void ipoib_ud_destroy_txqs(struct ipoib_dev *ipd)
+static void ipoib_ud_remove_txqs(struct ipoib_dev *ipd)
 {
 	while (ipd->ud.num_txq)
-		ipoib_txq_destroy(ipoib_ud_del_txq(ipd));
+		ipoib_ud_remove_txq(ipd);
 }
 
 static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
@@ -1034,10 +1085,12 @@ static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
 	while (ipd->ud.num_txq < wanted) {
 		txq = ipoib_txq_create(ipd, ipd->ud.num_txq);
 		if (IS_ERR(txq)) {
-			ipoib_ud_destroy_txqs(ipd);
+			ipoib_ud_remove_txqs(ipd);
 			return PTR_ERR(txq);
 		}
+		mutex_lock(&ipd->link.lock);
 		ipoib_ud_add_txq(ipd, txq);
+		mutex_unlock(&ipd->link.lock);
 	}
 
 	return 0;
@@ -1072,7 +1125,7 @@ static void ipoib_ud_destroy(struct ipoib_dev *ipd)
 	if (!ipd->ud.num_txq)
 		return;
 
-	ipoib_ud_destroy_txqs(ipd);
+	ipoib_ud_remove_txqs(ipd);
 	if (!ipd->ud.kept)
 		ipoib_rxq_free_ring(&ipd->ud.rxq);
 	ipoib_rxq_destroy(ipd);
@@ -1178,8 +1231,9 @@ static int ipoib_ud_open(struct net_device *dev)
 		return err;
 	}
 
-	ipoib_ud_observe(&ipd->ud);
-	ipoib_ud_spread(ipd);
+	if (!ipd->ud.is_spread)
+		ipoib_ud_spread(ipd);
+	ipd->ud.is_spread = true;
 	/* outside link.lock: from 7.3 on this takes the netdev instance lock */
 	ipoib_ud_enable_napi(ipd);
 	return 0;
@@ -1219,11 +1273,14 @@ static int ipoib_ud_stop(struct net_device *dev)
 
 	cancel_delayed_work_sync(&ud->heal_work);
 	cancel_delayed_work_sync(&ud->rxq.refill_work);
+	/* what a ring holds on to is in the byte limit still */
+	if (err)
+		return err;
+
 	for (i = 0; i < ud->num_txq; i++)
 		netdev_tx_reset_queue(netdev_get_tx_queue(dev, i));
-	if (!err)
-		ipoib_ud_free_rings(ud);
-	return err;
+	ipoib_ud_free_rings(ud);
+	return 0;
 }
 
 /*
@@ -1318,7 +1375,15 @@ void ipoib_ud_quiesce(struct ipoib_dev *ipd)
 
 /* ---- resizing ---- */
 
-/* RTNL. The queue is stopped; what is under way in it comes to its end. */
+/* RTNL. The NAPIs are on from open to stop, in error as well as in order. */
+static bool ipoib_ud_napis_run(const struct ipoib_dev *ipd)
+{
+	ASSERT_RTNL();
+
+	return READ_ONCE(ipd->ud.state) != IPOIB_UD_CLOSED;
+}
+
+/* The queue is halted; what is under way in it comes to its end. */
 static int ipoib_txq_settle(struct ipoib_txq *txq)
 {
 	u32 tail;
@@ -1328,36 +1393,85 @@ static int ipoib_txq_settle(struct ipoib_txq *txq)
 				 txq->tail);
 }
 
-/* RTNL. No packet is lost: the ring is changed when it is empty. */
-static int ipoib_txq_resize(struct ipoib_txq *txq, u32 size)
+/*
+ * RTNL. Afterwards nothing is in the ring, nobody sends by it, and its NAPI is
+ * off; or -EBUSY, and all goes on. No packet is lost.
+ */
+static int ipoib_txq_freeze(struct ipoib_txq *txq)
 {
-	struct ipoib_tx_slot *slots, *old;
-	int err;
-
-	if (!txq->slots || size == txq->size) {
-		txq->size = size;
-		return 0;
-	}
-
-	slots = ipoib_txq_alloc_slots(txq, size);
-	if (!slots)
-		return -ENOMEM;
-
-	ipoib_txq_halt(txq);
-	err = ipoib_txq_settle(txq);
-	if (err) {
-		kvfree(slots);
-		ipoib_txq_resume(txq);
+	ipoib_txq_halt(txq, IPOIB_HALT_CHANGE);
+	if (ipoib_txq_settle(txq)) {
+		ipoib_txq_resume(txq, IPOIB_HALT_CHANGE);
 		return -EBUSY;
 	}
 
 	ipoib_txq_disable(txq);
-	old = txq->slots;
-	txq->slots = slots;
-	txq->size = size;
+	return 0;
+}
+
+static void ipoib_txq_thaw(struct ipoib_txq *txq)
+{
 	ipoib_txq_enable(txq);
-	ipoib_txq_resume(txq);
-	kvfree(old);
+	ipoib_txq_resume(txq, IPOIB_HALT_CHANGE);
+}
+
+static int ipoib_ud_freeze(struct ipoib_ud *ud)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < ud->num_txq; i++) {
+		err = ipoib_txq_freeze(ud->txq[i]);
+		if (err)
+			break;
+	}
+	while (err && i--)
+		ipoib_txq_thaw(ud->txq[i]);
+
+	return err;
+}
+
+/* RTNL. All rings have the new size, or none has. */
+static int ipoib_ud_swap_rings(struct ipoib_dev *ipd, u32 size)
+{
+	struct ipoib_tx_slot *slots[IPOIB_MAX_TXQ] = {};
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < ud->num_txq; i++) {
+		slots[i] = ipoib_txq_alloc_slots(ud->txq[i], size);
+		if (!slots[i])
+			err = -ENOMEM;
+	}
+	if (!err)
+		err = ipoib_ud_freeze(ud);
+	for (i = 0; !err && i < ud->num_txq; i++) {
+		swap(ud->txq[i]->slots, slots[i]);
+		ud->txq[i]->size = size;
+		ipoib_txq_thaw(ud->txq[i]);
+	}
+	for (i = 0; i < ud->num_txq; i++)
+		kvfree(slots[i]);
+
+	return err;
+}
+
+static int ipoib_ud_resize_tx(struct ipoib_dev *ipd, u32 size)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	if (ipoib_ud_napis_run(ipd))
+		return ipoib_ud_swap_rings(ipd, size);
+
+	for (i = 0; i < ud->num_txq; i++) {
+		/* the HCA did not give it back when it was stopped */
+		if (ud->txq[i]->slots)
+			return -EBUSY;
+		ud->txq[i]->size = size;
+	}
+
 	return 0;
 }
 
@@ -1389,7 +1503,6 @@ u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size)
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 {
 	struct ipoib_ud *ud = &ipd->ud;
-	unsigned int i;
 	int err;
 
 	ASSERT_RTNL();
@@ -1398,8 +1511,8 @@ int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 	    tx_size > ipoib_ud_ring_most(ipd, ipoib_send_queue_size))
 		return -ERANGE;
 
-	for (i = 0; i < ud->num_txq; i++) {
-		err = ipoib_txq_resize(ud->txq[i], tx_size);
+	if (tx_size != ud->tx_size) {
+		err = ipoib_ud_resize_tx(ipd, tx_size);
 		if (err)
 			return err;
 	}
@@ -1411,52 +1524,79 @@ int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 	return 0;
 }
 
-/* RTNL. A queue that is added runs at once when the others do. */
+static int ipoib_txq_catch_up(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	int err = 0;
+
+	if (txq->ipd->ud.state != IPOIB_UD_CLOSED)
+		err = ipoib_txq_alloc_ring(txq);
+	if (!err && txq->ipd->ud.state == IPOIB_UD_OPEN)
+		err = ipoib_txq_join_in(txq);
+
+	return err;
+}
+
+/*
+ * RTNL. A queue that is added runs at once when the others do; when they are
+ * being stopped it starts with them.
+ */
 static int ipoib_ud_grow(struct ipoib_dev *ipd)
 {
 	struct ipoib_txq *txq;
-	bool runs;
-	int err = 0;
+	int err;
 
 	txq = ipoib_txq_create(ipd, ipd->ud.num_txq);
 	if (IS_ERR(txq))
 		return PTR_ERR(txq);
 
+	/* in one go: what changes for all queues must not miss it */
 	mutex_lock(&ipd->link.lock);
-	runs = ipd->ud.state == IPOIB_UD_OPEN;
-	if (runs)
-		err = ipoib_txq_alloc_ring(txq) ?: ipoib_txq_join_in(txq);
+	err = ipoib_txq_catch_up(txq);
+	if (!err)
+		ipoib_ud_add_txq(ipd, txq);
 	mutex_unlock(&ipd->link.lock);
 	if (err) {
-		ipoib_txq_destroy(txq);
+		ipoib_txq_discard(txq);
 		return err;
 	}
 
-	ipoib_ud_add_txq(ipd, txq);
-	if (runs) {
+	if (ipoib_ud_napis_run(ipd))
 		ipoib_txq_enable(txq);
-		/* its forerunner was halted for good */
-		ipoib_txq_resume(txq);
-	}
 	return 0;
 }
 
 /* RTNL. The stack uses the last queue no more. */
-static void ipoib_ud_shrink(struct ipoib_dev *ipd)
+static int ipoib_ud_shrink(struct ipoib_dev *ipd)
 {
 	struct ipoib_txq *txq = ipd->ud.txq[ipd->ud.num_txq - 1];
+	unsigned int index = txq->index;
+	int err;
 
-	if (!ipoib_ud_is_open(ipd)) {
-		ipoib_txq_destroy(ipoib_ud_del_txq(ipd));
-		return;
+	if (ipoib_ud_napis_run(ipd)) {
+		err = ipoib_txq_freeze(txq);
+		if (err)
+			return err;
 	}
 
-	ipoib_txq_halt(txq);
-	ipoib_txq_settle(txq);
-	ipoib_txq_disable(txq);
-	ipoib_ud_del_txq(ipd);
-	netdev_tx_reset_queue(netdev_get_tx_queue(ipd->netdev, txq->index));
-	ipoib_txq_destroy(txq);
+	ipoib_ud_remove_txq(ipd);
+	/* the watchdog looks at all that ever were, and takes it for stuck */
+	netif_tx_start_queue(netdev_get_tx_queue(ipd->netdev, index));
+	return 0;
+}
+
+/* RTNL. Those beyond what the stack uses; what is busy is used again. */
+static int ipoib_ud_trim(struct ipoib_dev *ipd)
+{
+	struct net_device *dev = ipd->netdev;
+	int err = 0;
+
+	while (!err && ipd->ud.num_txq > dev->real_num_tx_queues)
+		err = ipoib_ud_shrink(ipd);
+	if (err)
+		netif_set_real_num_tx_queues(dev, ipd->ud.num_txq);
+
+	return err;
 }
 
 /* RTNL. Does nothing wait before the queues from @count on any more? */
@@ -1507,6 +1647,7 @@ static int ipoib_ud_set_real(struct ipoib_dev *ipd, unsigned int count)
  * Context: RTNL.
  *
  * Return: 0 or an errno; then as many queues as before, or some of the new.
+ * -EBUSY when one that is to go still has packets under way.
  */
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 {
@@ -1523,10 +1664,11 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 		err = ipoib_ud_grow(ipd);
 	if (!err)
 		err = ipoib_ud_set_real(ipd, count);
-	while (ipd->ud.num_txq > dev->real_num_tx_queues)
-		ipoib_ud_shrink(ipd);
+	err = ipoib_ud_trim(ipd) ?: err;
 
-	ipoib_ud_observe(&ipd->ud);
+	mutex_lock(&ipd->link.lock);
+	ipoib_ud_observe(ipd);
+	mutex_unlock(&ipd->link.lock);
 	ipoib_ud_spread(ipd);
 	/* the receive side knows its own packets by these numbers */
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
@@ -1602,8 +1744,13 @@ void ipoib_ud_init_early(struct ipoib_dev *ipd)
 	struct ipoib_ud *ud = &ipd->ud;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(ud->origin); i++)
+	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
 		ud->origin[i] = IPOIB_RING_ORIGIN;
+		ud->handled_on[i] = -1;
+	}
+	/* so that ports and children do not all receive on one processor */
+	ud->vector = (u32)atomic_fetch_inc(&ipd->hca->interfaces) %
+		     max(ipd->ibdev->num_comp_vectors, 1);
 	ud->tx_size = ipoib_ring_fit(ipd->ibdev, ipoib_send_queue_size);
 	ud->rxq.ipd = ipd;
 	ud->rxq.size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
@@ -1694,6 +1841,24 @@ static void ipoib_totals_add(struct ipoib_txq_totals *sum,
 	sum->lso_packets += one->lso_packets;
 }
 
+/* True when the queue is there, and its counters are its own. */
+static bool ipoib_ud_txq_totals(const struct ipoib_ud *ud, unsigned int index,
+				struct ipoib_txq_totals *totals)
+{
+	const struct ipoib_txq *txq;
+
+	rcu_read_lock();
+	/* pairs with the release in ipoib_ud_remove_txq() */
+	txq = smp_load_acquire(&ud->txq[index]);
+	if (txq)
+		ipoib_txq_stats(txq, totals);
+	else
+		*totals = ud->left[index];
+	rcu_read_unlock();
+
+	return txq;
+}
+
 /**
  * ipoib_ud_gone_stats() - what transmit queues counted that are no more
  * @ipd: interface
@@ -1702,12 +1867,13 @@ static void ipoib_totals_add(struct ipoib_txq_totals *sum,
 void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,
 			 struct ipoib_txq_totals *totals)
 {
+	struct ipoib_txq_totals one;
 	unsigned int i;
 
 	memset(totals, 0, sizeof(*totals));
 	for (i = 0; i < IPOIB_MAX_TXQ; i++)
-		if (!READ_ONCE(ipd->ud.txq[i]))
-			ipoib_totals_add(totals, &ipd->ud.left[i]);
+		if (!ipoib_ud_txq_totals(&ipd->ud, i, &one))
+			ipoib_totals_add(totals, &one);
 }
 
 static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
@@ -1728,25 +1894,19 @@ static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
  * @ipd: interface
  * @stats: all zero; gets what this driver counts
  *
- * Context: any; a queue that is just being removed may be missed by a moment.
+ * Context: any.
  */
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
 {
 	struct ipoib_txq_totals totals;
-	struct ipoib_txq *txq;
 	unsigned int i;
 
 	ipoib_rxq_stats(&ipd->ud.rxq, stats);
-	rcu_read_lock();
 	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
-		totals = ipd->ud.left[i];
-		txq = READ_ONCE(ipd->ud.txq[i]);
-		if (txq)
-			ipoib_txq_stats(txq, &totals);
+		ipoib_ud_txq_totals(&ipd->ud, i, &totals);
 		stats->tx_packets += totals.packets;
 		stats->tx_bytes += totals.bytes;
 	}
-	rcu_read_unlock();
 	ipoib_drop_stats(ipd, stats);
 }
 
@@ -1782,14 +1942,11 @@ static void ipoib_get_queue_stats_tx(struct net_device *dev, int index,
 				     struct netdev_queue_stats_tx *stats)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	struct ipoib_txq_totals totals = {};
-	struct ipoib_txq *txq;
+	struct ipoib_txq_totals totals;
 
-	rcu_read_lock();
-	txq = READ_ONCE(ipd->ud.txq[index]);
-	if (txq)
-		ipoib_txq_stats(txq, &totals);
-	rcu_read_unlock();
+	/* of those that are gone the base tells */
+	if (!ipoib_ud_txq_totals(&ipd->ud, index, &totals))
+		memset(&totals, 0, sizeof(totals));
 	ipoib_put_queue_stats_tx(&totals, stats);
 }
 

@@ -499,6 +499,19 @@ def interface_names(host):
             json.loads(on(host, "ip", "-j", "link").stdout)}
 
 
+def numbers(text, *names):
+    """(maximum, current) of each name in what `ethtool -g` or `-l` shows."""
+    return {name: tuple(int(one) for one in re.findall(
+        rf"^{name}:\s+(\d+)", text, re.M)) for name in names}
+
+
+def spread_flows(host, name="ib0"):
+    """Have flows of one processor go by all queues."""
+    on(host, "sh", "-c",
+       f"for file in /sys/class/net/{name}/queues/tx-*/xps_cpus; do "
+       "echo 0 > $file; done", check=False)
+
+
 def ethtool_stats(host, name="ib0"):
     text = on(host, "ethtool", "-S", name).stdout
     return {key: int(value) for key, value in

@@ -9,15 +9,11 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, SLOW, ethtool_stats, fault, inject, ip4, lid, link, on,
-                    ping, pinging, queue_pairs, spray, start_on, wait_until)
+from labkit import (FABRIC, SLOW, ethtool_stats, fault, inject, ip4, lid, link,
+                    numbers, on, ping, pinging, queue_pairs, spray,
+                    spread_flows, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
-
-def numbers(text, *names):
-    """(maximum, current) of each name in what ethtool shows."""
-    return {name: tuple(int(one) for one in re.findall(
-        rf"^{name}:\s+(\d+)", text, re.M)) for name in names}
 
 
 def rings(host):
@@ -99,10 +95,7 @@ def test_queues_come_and_go_under_traffic(as_before):
 def test_every_queue_that_is_added_sends(as_before):
     """Flows of one processor go by one queue, unless they are spread."""
     on(1, "ethtool", "-L", "ib0", "tx", 4)
-    for queue in range(4):
-        on(1, "sh", "-c",
-           f"echo 0 > /sys/class/net/ib0/queues/tx-{queue}/xps_cpus",
-           check=False)
+    spread_flows(1)
     wait_until("all four send", lambda: sending_queues(1) >= {0, 1, 2, 3})
 
 

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Queues that are changed while something is under way in them.
+
+The HCA holds completions back, the transport is just being restarted, or a
+queue pair is treated: a change is made or refused, and in the end all goes on.
+"""
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+
+from labkit import (FABRIC, SLOW, edit, ethtool_stats, fault, has_carrier, ip4,
+                    kernel_log, numbers, on, ping, queue_pairs, spray,
+                    spread_flows, start_on, table, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
+
+
+def queues():
+    """How many host 1 sends by."""
+    return numbers(on(1, "ethtool", "-l", "ib0").stdout, "TX")["TX"][1]
+
+
+def ring():
+    """Entries of host 1's transmit rings."""
+    return numbers(on(1, "ethtool", "-g", "ib0").stdout, "TX")["TX"][1]
+
+
+def change(*words):
+    """Whether ethtool does it."""
+    return on(1, "ethtool", *words, check=False).returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    before = queues(), ring()
+    yield
+    on(1, "ethtool", "-L", "ib0", "tx", before[0])
+    on(1, "ethtool", "-G", "ib0", "tx", before[1])
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+def in_flight(queue):
+    """Bytes that the HCA has, by the queue's limit."""
+    path = f"/sys/class/net/ib0/queues/tx-{queue}/byte_queue_limits/inflight"
+    return int(on(1, "cat", path).stdout)
+
+
+@contextlib.contextmanager
+def four_busy_queues():
+    """Each has something under way that does not complete meanwhile."""
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    spread_flows(1)
+    ping(1, ip4(2))
+
+    def all_busy():
+        spray(1, ip4(2))
+        return all(in_flight(queue) for queue in range(4))
+
+    with fault("fab1", "completions", "stall dir=send"):
+        wait_until("each queue has something under way", all_busy)
+        yield
+
+
+@pytest.mark.core
+def test_a_queue_with_packets_under_way_is_not_taken_away():
+    with four_busy_queues():
+        assert not change("-L", "ib0", "tx", 1)
+        assert queues() == 4
+    wait_until("all is given back", lambda: not any(
+        in_flight(queue) for queue in range(4)))
+    ping(1, ip4(2), 5)
+    assert change("-L", "ib0", "tx", 1)
+    ping(1, ip4(2), 5)
+
+
+def test_rings_with_packets_under_way_stay_all_as_they_are():
+    before = ring()
+    with four_busy_queues():
+        assert not change("-G", "ib0", "tx", 1024)
+        assert ring() == before
+    wait_until("all is given back", lambda: not any(
+        in_flight(queue) for queue in range(4)))
+    assert change("-G", "ib0", "tx", 1024)
+    ping(1, ip4(2), 5)
+
+
+def restart_begins():
+    """Move the P_Key in the table: the queue pairs are taken out of RTS."""
+    free = max(table(1, "pkeys")) + 1
+    edit(1, "pkeys", f"{free} 0xffff")
+    edit(1, "pkeys", "0 0")
+    wait_until("the queue pairs are stopped", lambda: all(
+        pair["state"] == "ERR" for qpn, pair in queue_pairs(1).items()
+        if qpn > 1))
+    return free
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("count", [8, 1])
+def test_queues_come_and_go_while_the_transport_restarts(count):
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    ping(1, ip4(2))
+    with fault("fab1", "completions", "stall dir=recv"):
+        free = restart_begins()
+        assert change("-L", "ib0", "tx", count)
+    try:
+        wait_until("carrier", lambda: has_carrier(1), timeout=60)
+        wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+                   timeout=60)
+        ready = [qpn for qpn, pair in queue_pairs(1).items()
+                 if qpn > 1 and pair["state"] == "RTS"]
+        assert len(ready) == queues() == count
+    finally:
+        edit(1, "pkeys", "0 0xffff")
+        edit(1, "pkeys", f"{free} 0")
+
+
+def test_rings_change_while_queue_pairs_are_treated():
+    """Healing and the change take turns, whoever comes first."""
+    flood = start_on(1, "ping", "-f", "-q", ip4(2), stdout=subprocess.DEVNULL)
+    changed = 0
+    try:
+        before = ethtool_stats(1)
+        for turn in range(30):
+            qpn = min(qpn for qpn in queue_pairs(1) if qpn > 1)
+            with contextlib.suppress(OSError):
+                (FABRIC / "fab1/qp_state").write_text(
+                    f"{qpn:#x} {'sqe' if turn % 2 else 'err'}")
+            changed += change("-G", "ib0", "tx", 128 << turn % 4)
+    finally:
+        flood.kill()
+        flood.wait()
+    after = ethtool_stats(1)
+    assert changed > 3
+    assert sum(after[name] - before[name] for name in after
+               if name.startswith("heal_")) > 3
+    wait_until("all is given back", lambda: not any(
+        in_flight(queue) for queue in range(queues())), timeout=60)
+
+
+FLOOD = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    s.sendto(b"x" * 64, (sys.argv[1], 9))
+    time.sleep(0.1)
+"""
+# The stack's watchdog takes a queue that is stopped so long for stuck.
+WATCHDOG = 10
+
+
+@pytest.mark.long
+def test_queues_that_are_gone_are_not_taken_for_stuck():
+    with kernel_log() as log:
+        on(1, "ethtool", "-L", "ib0", "tx", 4)
+        on(1, "ethtool", "-L", "ib0", "tx", 1)
+        on(1, sys.executable, "-c", FLOOD, ip4(2), 2.5 * WATCHDOG,
+           timeout=4 * WATCHDOG * SLOW)
+        assert not [line for line in log.lines() if "timed out" in line or
+                    "is stuck" in line]
