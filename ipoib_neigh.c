@@ -35,6 +35,9 @@
 /* after a subnet manager change, queries spread over this time */
 #define IPOIB_PATH_SPREAD_MS	500
 
+/* how old the time of a neighbour's last use may be; less than what is idle */
+#define IPOIB_USED_SLACK	HZ
+
 /* how often to look whether a dead address handle may be destroyed */
 #define IPOIB_REAP_MS		100
 
@@ -283,6 +286,10 @@ static bool ipoib_ah_unused(const struct ipoib_dev *ipd, struct ipoib_ah *ah)
 	unsigned int i;
 	u32 tail;
 
+	/* a queue pair that the HCA keeps may use any of them */
+	if (ipd->ud.kept)
+		return false;
+
 	if (!ah->snapped) {
 		if (!poll_state_synchronize_rcu(ah->grace))
 			return false;
@@ -323,7 +330,7 @@ static void ipoib_ah_reap(struct work_struct *work)
 
 	spin_lock_bh(&resolve->lock);
 	list_splice(&dead, &resolve->dead_ahs);
-	again = !list_empty(&resolve->dead_ahs);
+	again = !list_empty(&resolve->dead_ahs) && !READ_ONCE(ipd->ud.kept);
 	spin_unlock_bh(&resolve->lock);
 
 	if (again)
@@ -331,11 +338,17 @@ static void ipoib_ah_reap(struct work_struct *work)
 				   msecs_to_jiffies(IPOIB_REAP_MS));
 }
 
-/* The queue pairs are gone and so are all readers: nothing holds them. */
+/*
+ * The queue pairs are gone and so are all readers: nothing holds them. What the
+ * HCA keeps, it keeps with the handles it may send by.
+ */
 static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
 {
 	struct ipoib_ah *ah, *next;
 	LIST_HEAD(dead);
+
+	if (ipd->ud.kept)
+		return;
 
 	spin_lock_bh(&ipd->resolve.lock);
 	list_splice_init(&ipd->resolve.dead_ahs, &dead);
@@ -379,15 +392,26 @@ static void __ipoib_path_set_state(struct ipoib_path *path,
 static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
 			    const struct sa_path_rec *rec);
 
+/* A flood of addresses nobody has must not take all memory. */
+static bool __ipoib_resolve_is_full(const struct ipoib_resolve *resolve)
+	__must_hold(&resolve->lock)
+{
+	return resolve->unresolved >= 2 * IPOIB_UNRESOLVED_MOST ||
+	       resolve->parked_bytes >= IPOIB_ALL_PARKED_MOST;
+}
+
 static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 					      const union ib_gid *gid)
 	__must_hold(&ipd->resolve.lock)
 {
 	struct ipoib_path *path;
 
+	if (__ipoib_resolve_is_full(&ipd->resolve))
+		return ERR_PTR(-ENOSPC);
+
 	path = kzalloc_obj(*path, GFP_ATOMIC);
 	if (!path)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 
 	path->ipd = ipd;
 	path->gid = *gid;
@@ -402,7 +426,7 @@ static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 	if (rhashtable_insert_fast(&ipd->resolve.paths, &path->node,
 				   ipoib_path_params)) {
 		kfree(path);
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	}
 
 	list_add_tail(&path->entry, &ipd->resolve.path_list);
@@ -422,7 +446,7 @@ static struct ipoib_path *__ipoib_path_get(struct ipoib_dev *ipd,
 				      ipoib_path_params);
 	if (!path)
 		path = __ipoib_path_create(ipd, gid);
-	if (path)
+	if (!IS_ERR(path))
 		refcount_inc(&path->refs);
 
 	return path;
@@ -489,7 +513,7 @@ static bool __ipoib_neigh_has_room(const struct ipoib_dev *ipd,
 	__must_hold(&ipd->resolve.lock)
 {
 	/* one packet waits in any case, whatever its size */
-	return !neigh->parked_bytes ||
+	return (!neigh->parked_bytes && !__ipoib_resolve_is_full(&ipd->resolve)) ||
 	       (neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST &&
 		ipd->resolve.parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST);
 }
@@ -519,6 +543,10 @@ static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
 		resolve->unresolved -= !old;
 		resolve->unresolved += !ah;
 	}
+	if (!old)
+		resolve->unresolved_neighs -= path->num_neighs;
+	if (!ah)
+		resolve->unresolved_neighs += path->num_neighs;
 
 	return old;
 }
@@ -753,39 +781,72 @@ static const struct rhashtable_params ipoib_neigh_params = {
 	.automatic_shrinking = true,
 };
 
+/* Numbers that are guessed at a GID nobody has are no neighbours. */
+static bool __ipoib_path_takes_neigh(const struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	const struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	return rcu_access_pointer(path->ah) ||
+	       (path->num_neighs < IPOIB_PATH_NEIGHS_MOST &&
+		resolve->unresolved_neighs < IPOIB_UNRESOLVED_NEIGHS_MOST);
+}
+
+static void __ipoib_neigh_link(struct ipoib_neigh *neigh)
+	__must_hold(&neigh->path->ipd->resolve.lock)
+{
+	struct ipoib_path *path = neigh->path;
+
+	list_add_tail(&neigh->on_path, &path->neighs);
+	path->num_neighs++;
+	if (!rcu_access_pointer(path->ah))
+		path->ipd->resolve.unresolved_neighs++;
+}
+
 static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
 						const struct ipoib_hwaddr *ha)
 	__must_hold(&ipd->resolve.lock)
 {
 	union ib_gid gid = ipoib_hwaddr_gid(ha);
 	struct ipoib_neigh *neigh;
+	struct ipoib_path *path;
+	int err;
 
-	neigh = kzalloc_obj(*neigh, GFP_ATOMIC);
-	if (!neigh)
-		return NULL;
+	if (atomic_read(&ipd->resolve.neighs.nelems) >= IPOIB_NEIGHS_MOST)
+		return ERR_PTR(-ENOSPC);
 
-	neigh->ha = *ha;
-	neigh->used = jiffies;
-	__skb_queue_head_init(&neigh->parked);
-	neigh->path = __ipoib_path_get(ipd, &gid);
-	if (!neigh->path)
-		goto err_free;
+	path = __ipoib_path_get(ipd, &gid);
+	if (IS_ERR(path))
+		return ERR_CAST(path);
 
-	if (rhashtable_insert_fast(&ipd->resolve.neighs, &neigh->node,
-				   ipoib_neigh_params))
+	err = -ENOSPC;
+	if (!__ipoib_path_takes_neigh(path))
 		goto err_put_path;
 
-	list_add_tail(&neigh->on_path, &neigh->path->neighs);
+	err = -ENOMEM;
+	neigh = kzalloc_obj(*neigh, GFP_ATOMIC);
+	if (!neigh)
+		goto err_put_path;
+
+	neigh->ha = *ha;
+	neigh->path = path;
+	neigh->used = jiffies;
+	__skb_queue_head_init(&neigh->parked);
+	if (rhashtable_insert_fast(&ipd->resolve.neighs, &neigh->node,
+				   ipoib_neigh_params))
+		goto err_free;
+
+	__ipoib_neigh_link(neigh);
 	trace_ipoib_neigh(ipd->netdev, (const u8 *)ha, true);
 	ipoib_count(ipd, IPOIB_N_NEIGH_ADDS);
 	return neigh;
 
-err_put_path:
-	/* a path nobody uses yet stays in the table for the next attempt */
-	ipoib_path_put(neigh->path);
 err_free:
 	kfree(neigh);
-	return NULL;
+err_put_path:
+	/* a path nobody uses yet stays in the table for the next attempt */
+	ipoib_path_put(path);
+	return ERR_PTR(err);
 }
 
 static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
@@ -812,6 +873,9 @@ static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
 	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
 			       ipoib_neigh_params);
 	list_del_init(&neigh->on_path);
+	neigh->path->num_neighs--;
+	if (!rcu_access_pointer(neigh->path->ah))
+		ipd->resolve.unresolved_neighs--;
 	__ipoib_neigh_take_parked(ipd, neigh, parked);
 	trace_ipoib_neigh(ipd->netdev, (const u8 *)&neigh->ha, false);
 	ipoib_count(ipd, IPOIB_N_NEIGH_REMOVES);
@@ -856,15 +920,6 @@ static void ipoib_path_release(struct ipoib_path *path)
 	ipoib_path_put(path);
 }
 
-/* A flood of addresses nobody has must not take all memory. */
-static bool __ipoib_resolve_is_full(struct ipoib_resolve *resolve)
-	__must_hold(&resolve->lock)
-{
-	return resolve->unresolved >= 2 * IPOIB_UNRESOLVED_MOST ||
-	       atomic_read(&resolve->neighs.nelems) >= IPOIB_NEIGHS_MOST ||
-	       resolve->parked_bytes >= IPOIB_ALL_PARKED_MOST;
-}
-
 /*
  * No address handle for this neighbour: keep the packet until there is one.
  * Another sender or the resolver may have been faster; then it is sent after
@@ -884,12 +939,10 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	reason = IPOIB_DROP_TX_LINK;
 	if (!resolve->accepting)
 		goto drop;
-	reason = IPOIB_DROP_TX_PARK_FULL;
-	if (__ipoib_resolve_is_full(resolve))
-		goto drop;
-	reason = IPOIB_DROP_TX_NO_MEM;
 	neigh = __ipoib_neigh_get(ipd, ha);
-	if (!neigh)
+	reason = PTR_ERR_OR_ZERO(neigh) == -ENOMEM ? IPOIB_DROP_TX_NO_MEM :
+						     IPOIB_DROP_TX_PARK_FULL;
+	if (IS_ERR(neigh))
 		goto drop;
 
 	ah = rcu_dereference_protected(neigh->path->ah,
@@ -897,7 +950,6 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	if (ah)
 		goto unlock;
 
-	reason = IPOIB_DROP_TX_PARK_FULL;
 	if (!__ipoib_neigh_has_room(ipd, neigh, skb->truesize))
 		goto drop;
 	__skb_queue_tail(&neigh->parked, skb);
@@ -942,7 +994,8 @@ const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
 	if (unlikely(!ah))
 		return ipoib_neigh_park_rcu(ipd, skb, ha);
 
-	if (time_after(jiffies, READ_ONCE(neigh->used)))
+	/* many neighbours in use should not all have to be written back */
+	if (time_after(jiffies, READ_ONCE(neigh->used) + IPOIB_USED_SLACK))
 		WRITE_ONCE(neigh->used, jiffies);
 	if (unlikely(READ_ONCE(neigh->path->state) == IPOIB_PATH_STALE))
 		ipoib_path_refresh(neigh->path);
