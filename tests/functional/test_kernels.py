@@ -291,6 +291,25 @@ def test_what_is_fetched_is_of_the_series_asked_for(
     assert kernel.image(kernel.suite()) == chosen[0]
 
 
+def test_tools_that_are_ahead_of_the_image_are_fetched_as_they_are(
+        monkeypatch, tmp_path):
+    """An image waits to be signed; what needs no signature does not."""
+    image, headers, tools = parts = (
+        ("linux-image-6.1.0-56-amd64", "6.1.192-2"),
+        ("linux-headers-6.1.0-56-amd64", "6.1.192-2"),
+        ("linux-kbuild-6.1", "6.1.192-3"))
+    fetched = []
+    suite = FakeSuite(*parts)
+    suite.depends = lambda name: [tools[0]] if name == headers[0] else []
+    suite.fetch = lambda *what: fetched.append(what[:2]) or os.devnull
+    monkeypatch.setattr(debs, "unpack", lambda *_: None)
+    monkeypatch.setattr(debian.os, "unlink", lambda _: None)
+    monkeypatch.setattr(debian, "arrange", lambda *_: None)
+    debian.make_in(str(tmp_path), suite, *image)
+    assert fetched == list(parts)
+    assert (tmp_path / "version").read_text().strip() == image[1]
+
+
 @pytest.mark.usefixtures("cached")
 def test_a_series_that_is_gone_is_one_line_that_names_the_newer(monkeypatch):
     kernel = the_7_3(monkeypatch, NEXT)

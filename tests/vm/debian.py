@@ -126,10 +126,14 @@ def default_image(suite):
 # -- making the folder -------------------------------------------------------
 
 def make_in(folder, suite, image, version):
-    """Make the kernel's folder from packages of one @version."""
+    """Make the kernel's folder from its packages; the image's is @version.
+
+    Its tools may be ahead of an image that still waits to be signed, and serve
+    it all the same.
+    """
     release = image[len("linux-image-"):]
     for package in parts(suite, release):
-        deb = suite.fetch(package, version, folder)
+        deb = suite.fetch(package, suite.offered(package), folder)
         debs.unpack(deb, folder)
         os.unlink(deb)
     arrange(folder, release)
