@@ -1337,7 +1337,7 @@ void ipoib_txq_stats(const struct ipoib_txq *txq,
 		     struct ipoib_txq_totals *totals);
 void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,
 			 struct ipoib_txq_totals *totals);
-u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size);
+void ipoib_ud_rings_most(const struct ipoib_dev *ipd, u32 *rx, u32 *tx);
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
 int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);

@@ -150,8 +150,7 @@ static void ipoib_get_ringparam(struct net_device *dev,
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 
-	ring->rx_max_pending = ipoib_ud_ring_most(ipd, ipoib_recv_queue_size);
-	ring->tx_max_pending = ipoib_ud_ring_most(ipd, ipoib_send_queue_size);
+	ipoib_ud_rings_most(ipd, &ring->rx_max_pending, &ring->tx_max_pending);
 	ring->rx_pending = ipd->ud.rxq.size;
 	ring->tx_pending = ipd->ud.tx_size;
 }
@@ -162,10 +161,11 @@ static int ipoib_set_ringparam(struct net_device *dev,
 			       struct netlink_ext_ack *extack)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	u32 tx_most = ipoib_ud_ring_most(ipd, ipoib_send_queue_size);
-	u32 tx_least = min_t(u32, IPOIB_TX_RING_LEAST, tx_most);
-	u32 tx_size;
+	u32 rx_most, tx_most, tx_least, tx_size;
 	int err;
+
+	ipoib_ud_rings_most(ipd, &rx_most, &tx_most);
+	tx_least = min_t(u32, IPOIB_TX_RING_LEAST, tx_most);
 
 	if (ring->rx_mini_pending || ring->rx_jumbo_pending) {
 		NL_SET_ERR_MSG_MOD(extack, "There is one receive ring, for packets of all sizes");

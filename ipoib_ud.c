@@ -140,6 +140,37 @@ static struct ib_qp *ipoib_txq_create_qp(struct ipoib_txq *txq)
 	return qp;
 }
 
+/*
+ * What an HCA holds of requests as wide as these it does not tell: with less
+ * room to grow it may have them. The first queue pair has the receive ring.
+ */
+static bool ipoib_txq_settle_for_less(struct ipoib_txq *txq)
+{
+	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
+	bool less = txq->depth > txq->size;
+
+	txq->depth = max(txq->depth / 2, txq->size);
+	if (!txq->index && rxq->depth / 2 >= rxq->size) {
+		rxq->depth /= 2;
+		less = true;
+	}
+
+	return less;
+}
+
+static struct ib_qp *ipoib_txq_create_some_qp(struct ipoib_txq *txq)
+{
+	struct ib_qp *qp;
+
+	do {
+		qp = ipoib_txq_create_qp(txq);
+	} while ((PTR_ERR_OR_ZERO(qp) == -ENOMEM ||
+		  PTR_ERR_OR_ZERO(qp) == -EINVAL) &&
+		 ipoib_txq_settle_for_less(txq));
+
+	return qp;
+}
+
 static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
 {
 	struct ipoib_dev *ipd = txq->ipd;
@@ -154,7 +185,7 @@ static int ipoib_txq_create_verbs(struct ipoib_txq *txq)
 	if (IS_ERR(txq->cq))
 		return PTR_ERR(txq->cq);
 
-	txq->qp = ipoib_txq_create_qp(txq);
+	txq->qp = ipoib_txq_create_some_qp(txq);
 	if (IS_ERR(txq->qp)) {
 		ib_destroy_cq(txq->cq);
 		return PTR_ERR(txq->qp);
@@ -1476,15 +1507,25 @@ static int ipoib_ud_resize_tx(struct ipoib_dev *ipd, u32 size)
 }
 
 /**
- * ipoib_ud_ring_most() - how many entries a ring may grow to
+ * ipoib_ud_rings_most() - how many entries the rings may grow to
  * @ipd: interface
- * @size: the module parameter's
+ * @rx: gets those of the receive ring
+ * @tx: gets those of each transmit ring
  *
- * Return: what queue pairs are made for.
+ * What queue pairs were made for; before there are any, what is asked for.
+ *
+ * Context: RTNL.
  */
-u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size)
+void ipoib_ud_rings_most(const struct ipoib_dev *ipd, u32 *rx, u32 *tx)
 {
-	return ipoib_ring_depth(ipd->ibdev, size);
+	const struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	*rx = ud->num_txq ? ud->rxq.depth :
+			    ipoib_ring_depth(ipd->ibdev, ipoib_recv_queue_size);
+	*tx = ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size);
+	for (i = 0; i < ud->num_txq; i++)
+		*tx = min(*tx, ud->txq[i]->depth);
 }
 
 /**
@@ -1503,12 +1544,13 @@ u32 ipoib_ud_ring_most(const struct ipoib_dev *ipd, u32 size)
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 {
 	struct ipoib_ud *ud = &ipd->ud;
+	u32 rx_most, tx_most;
 	int err;
 
 	ASSERT_RTNL();
 
-	if (rx_size > ipoib_ud_ring_most(ipd, ipoib_recv_queue_size) ||
-	    tx_size > ipoib_ud_ring_most(ipd, ipoib_send_queue_size))
+	ipoib_ud_rings_most(ipd, &rx_most, &tx_most);
+	if (rx_size > rx_most || tx_size > tx_most)
 		return -ERANGE;
 
 	if (tx_size != ud->tx_size) {

@@ -44,6 +44,22 @@ def test_rings_are_512_and_may_grow():
     assert rings(1) == {"RX": (2048, 512), "TX": (2048, 512)}
 
 
+def test_rings_have_less_room_where_the_hca_has():
+    """What an HCA holds of wide requests is less than it says it does."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "pkey", "0x8001")
+    try:
+        with fault("fab1", "verbs", "create_qp nth=1 errno=ENOMEM"):
+            on(1, "ip", "link", "set", "kid", "up")
+        text = on(1, "ethtool", "-g", "kid").stdout
+        assert numbers(text, "RX", "TX") == {"RX": (1024, 512),
+                                             "TX": (1024, 512)}
+        assert on(1, "ethtool", "-G", "kid", "tx", 2048, check=False).returncode
+        on(1, "ethtool", "-G", "kid", "rx", 1024, "tx", 1024)
+    finally:
+        on(1, "ip", "link", "del", "kid")
+
+
 @pytest.mark.core
 def test_rings_change_under_traffic(as_before):
     """Neither the address changes, nor is a packet lost."""
