@@ -4,11 +4,13 @@
  *
  *	datagrams recv ADDRESS PORT
  *	datagrams send ADDRESS PORT SECONDS
- *	datagrams spread INTERFACE GID NEIGHBOURS SECONDS
+ *	datagrams spread INTERFACE NEIGHBOURS SECONDS GID...
  *
- * spread sends to so many hardware addresses in turn, queue pairs of one GID
- * that need not be there, past the stack's own tables. When each has been sent
- * to it prints READY and waits for a line; then it prints how many it sent.
+ * spread sends to so many hardware addresses, queue pairs of these GIDs that
+ * need not be there, past the stack's own tables. It walks a list that is as
+ * long for one neighbour as for many, so that what differs is not its own
+ * memory. When each has been sent to it prints READY and waits for a line; then
+ * it prints how many it sent.
  *
  * Both move many datagrams in one system call, so that what is measured is the
  * interface and not the way into the kernel: the sender hands the kernel one
@@ -43,6 +45,8 @@
 #define ROOM		(8 << 20)
 /* The queue pair numbers of spread begin here, far from those in use */
 #define FIRST_QPN	0x400000
+/* Addresses that spread walks, and so the most neighbours */
+#define LISTED		10000
 /* The end is told so often, as any datagram may be lost. */
 #define FAREWELLS	20
 
@@ -161,26 +165,35 @@ struct link_address {
 	unsigned char bytes[20];
 };
 
-static struct link_address *neighbours(const char *device, const char *gid,
+static void fill_address(struct link_address *address, int index,
+			 const char *gid, unsigned int number)
+{
+	unsigned int qpn = htonl(FIRST_QPN + number);
+
+	address->family = AF_PACKET;
+	address->protocol = htons(0x0800);
+	address->index = index;
+	address->length = sizeof(address->bytes);
+	memcpy(address->bytes, &qpn, sizeof(qpn));
+	if (inet_pton(AF_INET6, gid, address->bytes + 4) != 1)
+		errx(2, "%s is no GID", gid);
+}
+
+/* LISTED addresses, of @count neighbours */
+static struct link_address *neighbours(const char *device, char **gids,
+				       unsigned int num_gids,
 				       unsigned int count)
 {
-	struct link_address *all = calloc(count, sizeof(*all)), swapped;
-	unsigned int i, other, qpn;
+	struct link_address *all = calloc(LISTED, sizeof(*all)), swapped;
+	unsigned int i, other;
 
 	if (!all)
 		err(1, "memory");
-	for (i = 0; i < count; i++) {
-		all[i].family = AF_PACKET;
-		all[i].protocol = htons(0x0800);
-		all[i].index = if_nametoindex(device);
-		all[i].length = sizeof(all[i].bytes);
-		qpn = htonl(FIRST_QPN + i);
-		memcpy(all[i].bytes, &qpn, sizeof(qpn));
-		if (inet_pton(AF_INET6, gid, all[i].bytes + 4) != 1)
-			errx(2, "%s is no GID", gid);
-	}
+	for (i = 0; i < LISTED; i++)
+		fill_address(&all[i], if_nametoindex(device),
+			     gids[i % count % num_gids], i % count);
 	/* in no order that a cache could foresee */
-	for (i = count - 1; i; i--) {
+	for (i = LISTED - 1; i; i--) {
 		other = random() % (i + 1);
 		swapped = all[i];
 		all[i] = all[other];
@@ -190,41 +203,38 @@ static struct link_address *neighbours(const char *device, const char *gid,
 }
 
 static void address_batch(struct mmsghdr *messages, struct link_address *all,
-			  unsigned int count, unsigned int first)
+			  unsigned int first)
 {
 	unsigned int i;
 
 	for (i = 0; i < BATCH; i++) {
-		messages[i].msg_hdr.msg_name = &all[(first + i) % count];
+		messages[i].msg_hdr.msg_name = &all[(first + i) % LISTED];
 		messages[i].msg_hdr.msg_namelen = sizeof(*all);
 	}
 }
 
 static uint64_t spread_for(int fd, struct mmsghdr *messages,
-			   struct link_address *all, unsigned int count,
-			   int64_t end)
+			   struct link_address *all, int64_t end)
 {
 	unsigned int next = 0;
 	uint64_t sent = 0;
 	int got;
 
 	while (now_ns() < end) {
-		address_batch(messages, all, count, next);
+		address_batch(messages, all, next);
 		got = sendmmsg(fd, messages, BATCH, 0);
 		if (got < 0) {
 			poll(NULL, 0, 1);
 			continue;
 		}
 		sent += got;
-		next = (next + got) % count;
+		next = (next + got) % LISTED;
 	}
 	return sent;
 }
 
-static int spread(const char *device, const char *gid, unsigned int count,
-		  double seconds)
+static int spread(struct link_address *all, double seconds)
 {
-	struct link_address *all = neighbours(device, gid, count);
 	static struct mmsghdr messages[BATCH];
 	static char payload[SIZE] = { 0x45 };
 	struct iovec piece = { payload, sizeof(payload) };
@@ -240,7 +250,7 @@ static int spread(const char *device, const char *gid, unsigned int count,
 		messages[i].msg_hdr.msg_iovlen = 1;
 	}
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < LISTED; i++) {
 		if (sendto(fd, payload, sizeof(payload), 0, (void *)&all[i],
 			   sizeof(all[i])) < 0)
 			err(1, "sendto");
@@ -248,7 +258,7 @@ static int spread(const char *device, const char *gid, unsigned int count,
 	puts("READY");
 	fflush(stdout);
 	getchar();
-	sent = spread_for(fd, messages, all, count,
+	sent = spread_for(fd, messages, all,
 			  now_ns() + (int64_t)(seconds * 1e9));
 	printf("%llu\n", (unsigned long long)sent);
 	return 0;
@@ -261,9 +271,10 @@ int main(int argc, char **argv)
 	if (argc == 5 && !strcmp(argv[1], "send"))
 		return send_all(argv[2], argv[3], atof(argv[4]));
 
-	if (argc == 6 && !strcmp(argv[1], "spread") && atoi(argv[4]) > 0)
-		return spread(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));
+	if (argc > 5 && !strcmp(argv[1], "spread") && atoi(argv[3]) > 0)
+		return spread(neighbours(argv[2], argv + 5, argc - 5,
+					 atoi(argv[3])), atof(argv[4]));
 
 	errx(2, "usage: datagrams recv ADDRESS PORT | send ADDRESS PORT SECONDS\n"
-		"       datagrams spread INTERFACE GID NEIGHBOURS SECONDS");
+		"       datagrams spread INTERFACE NEIGHBOURS SECONDS GID...");
 }

@@ -20,7 +20,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
                        "functional"))
 
-from labkit import (LabError, ip4, loop, on, run, start_on,  # noqa: E402 pylint: disable=wrong-import-position
+from labkit import (HOSTS, LabError, ip4, loop, on, run, start_on,  # noqa: E402 pylint: disable=wrong-import-position
                     wait_until)
 
 PORT = 5201
@@ -231,15 +231,26 @@ def udp(where, seconds):
     return {"value": arrived * 1e9 / nanoseconds, "bytes": arrived * 64}
 
 
+def gid(host, device):
+    """The GID in a host's link address."""
+    address = json.loads(on(host, "ip", "-j", "link", "show", "dev",
+                            device).stdout)[0]["address"]
+    digits = address.replace(":", "")[8:]
+    return ":".join(digits[at:at + 4] for at in range(0, 32, 4))
+
+
 def neighbours(count):
-    """Packets a second to so many neighbours that are all known."""
+    """Packets a second to so many neighbours that are all known.
+
+    They are queue pairs of all other hosts' GIDs.
+    """
     def measure(where, seconds):
-        address = json.loads(on(2, "ip", "-j", "link", "show", "dev",
-                                where.device).stdout)[0]["address"]
-        digits = address.replace(":", "")[8:]
-        gid = ":".join(digits[at:at + 4] for at in range(0, 32, 4))
+        gids = [gid(host, where.device) for host in range(2, HOSTS + 1)]
+        for host in range(2, HOSTS + 1):
+            # so that each path is known before many share it
+            on(1, "ping", "-q", "-c", 1, ip4(host))
         with start_on(1, os.environ["BENCH_DATAGRAMS"], "spread",
-                      where.device, gid, count, seconds,
+                      where.device, count, seconds, *gids,
                       stdin=subprocess.PIPE,
                       stdout=subprocess.PIPE) as sender:
             sender.stdout.readline()

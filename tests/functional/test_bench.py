@@ -58,6 +58,28 @@ def test_the_floor_is_the_stack_and_then_the_hca(figures):
     assert figures.median("tcp1 cpu", "floor") == 1.5
 
 
+def test_floors_of_the_stack_or_of_the_hca_alone():
+    found = fig.Figures()
+    found.add_fact(fact("rr", "veth", 80, p99=100), 0)
+    found.add_fact(fact("neigh1", "ours", 2e5), 0)
+    found.add_fact(fact("loop64", "verbs", 2e6, bytes=64, messages=1), 0)
+    found.close_round()
+    assert found.median("rr p99", "floor") == 100
+    assert found.median("neigh1", "floor") == 2e6
+    assert found.median("udp64", "floor") is None
+
+
+def test_rows_that_are_worse_are_named():
+    found = fig.Figures()
+    for row, ours, stock in (("tcp4", 1e9, 2e9), ("rr", 103, 100),
+                             ("udp64", 5, 4)):
+        found.add_fact(fact(row, "ours", ours), 0)
+        found.add_fact(fact(row, "stock", stock), 0)
+    line, *_ = fig.targets(found)
+    assert line == "no row worse than stock by more than 0.03: TCP, " \
+        "four flows 0.50 (MISSED)"
+
+
 def test_percentiles_are_measures_of_their_own(figures):
     assert figures.median("rr p99", "ours") == 300
 
@@ -77,7 +99,8 @@ def test_targets_say_met_or_missed():
         found.add_fact(fact(row, who, value), 0)
     for who, value in (("ours", 4e9), ("stock", 3e9), ("floor", 5e9)):
         found.add_fact(fact("tcp4", who, value), 0)
-    either, beside_veth, both_ways = fig.targets(found)
+    no_worse, either, beside_veth, both_ways = fig.targets(found)
+    assert no_worse.endswith("(met)")
     assert "1.33, wanted 1.5 or 0.80, wanted 0.8 (met)" in either
     assert "0.67, wanted 0.5 (met)" in beside_veth
     assert "1.50, wanted 1.6 (MISSED)" in both_ways
