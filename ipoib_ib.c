@@ -13,6 +13,7 @@
 #include <linux/icmpv6.h>
 #include <linux/ipv6.h>
 #include <linux/rcupdate.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
 
@@ -852,6 +853,18 @@ static int ipoib_header_create(struct sk_buff *skb, struct net_device *dev,
 }
 
 /*
+ * Who asks does not say how much room there is. Packet sockets have as much as
+ * any address takes; netfilter's log and queue have 8 bytes, which stand on
+ * their stack, just above us.
+ */
+static bool ipoib_header_has_room(const void *haddr)
+{
+	unsigned long below = (unsigned long)__builtin_frame_address(0);
+
+	return (unsigned long)haddr - below >= SZ_4K;
+}
+
+/*
  * The sender's address: our own on the way out, else what receive put there,
  * which is nothing where the packet did not tell.
  */
@@ -861,6 +874,8 @@ static int ipoib_header_parse(const struct sk_buff *skb,
 {
 	struct ipoib_hwaddr ha;
 
+	if (!ipoib_header_has_room(haddr))
+		return 0;
 	if (skb->pkt_type == PACKET_OUTGOING) {
 		memcpy(haddr, dev->dev_addr, INFINIBAND_ALEN);
 		return INFINIBAND_ALEN;
