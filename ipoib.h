@@ -958,13 +958,22 @@ struct ipoib_children {
 };
 
 /**
+ * struct ipoib_sa_budget - how much a port may ask for; guarded by sa->lock
+ * @tokens: queries that may be sent at once
+ * @refilled: when there was last one more, in jiffies
+ */
+struct ipoib_sa_budget {
+	unsigned int tokens;
+	unsigned long refilled;
+};
+
+/**
  * struct ipoib_sa - what the interfaces of an HCA ask for
  * @ibdev: the HCA
  * @lock: the rest
  * @questions: struct ipoib_sa_question
  * @busy: those without an answer
- * @tokens: queries that may be sent at once
- * @refilled: when there was last one more, in jiffies
+ * @budgets: by port number, from 1
  * @idle: woken when @busy gets to 0
  */
 struct ipoib_sa {
@@ -972,8 +981,7 @@ struct ipoib_sa {
 	spinlock_t lock; /* order 8 */
 	struct list_head questions __guarded_by(&lock);
 	unsigned int busy __guarded_by(&lock);
-	unsigned int tokens __guarded_by(&lock);
-	unsigned long refilled __guarded_by(&lock);
+	struct ipoib_sa_budget *budgets;
 	wait_queue_head_t idle;
 };
 
@@ -1286,7 +1294,7 @@ unsigned int ipoib_resolve_list_paths(struct ipoib_dev *ipd,
 
 /* ---- ipoib_sa.c ---------------------------------------------------------- */
 
-void ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
+int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
 void ipoib_sa_exit(struct ipoib_sa *sa);
 int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
 		 struct ipoib_sa_waiter *waiter);

@@ -1747,15 +1747,21 @@ static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
 
 	hca->ibdev = ibdev;
 	INIT_LIST_HEAD(&hca->parents);
-	ipoib_sa_init(&hca->sa, ibdev);
+	if (ipoib_sa_init(&hca->sa, ibdev))
+		goto err_free;
+
 	hca->rtnl_wq = alloc_ordered_workqueue("ipoib_rtnl_%s", 0,
 					       dev_name(&ibdev->dev));
-	if (!hca->rtnl_wq) {
-		kfree(hca);
-		return NULL;
-	}
+	if (!hca->rtnl_wq)
+		goto err_exit_sa;
 
 	return hca;
+
+err_exit_sa:
+	ipoib_sa_exit(&hca->sa);
+err_free:
+	kfree(hca);
+	return NULL;
 }
 
 static void ipoib_destroy_hca(struct ipoib_hca *hca)

@@ -3,8 +3,8 @@
  * Who asks the subnet administrator for a path, and how often?
  *
  * The interfaces of an HCA ask together: what one is asking for already, or has
- * been told a moment ago, the others get without a query of their own. And they
- * ask with measure, as thousands of hosts do so at once. A path is of one
+ * been told a moment ago, the others get without a query of their own. And those
+ * of a port ask with measure, as thousands of hosts do so at once. A path is of one
  * partition (its service level may be), so those share it that have the P_Key.
  *
  * Stages: budget, questions, answers, asking, set-up.
@@ -23,7 +23,7 @@
 /* how long an answer is good for others */
 #define IPOIB_SA_FRESH_MS	2000
 
-/* queries of an HCA at once, and how soon there may be one more */
+/* queries of a port at once, and how soon there may be one more */
 #define IPOIB_SA_BURST		64
 #define IPOIB_SA_REFILL_MS	10
 
@@ -55,27 +55,48 @@ struct ipoib_sa_question {
 
 /* ---- budget ---- */
 
-static void __ipoib_sa_refill(struct ipoib_sa *sa)
-	__must_hold(&sa->lock)
+static void ipoib_sa_refill(struct ipoib_sa_budget *budget)
 {
 	unsigned long step = max(msecs_to_jiffies(IPOIB_SA_REFILL_MS), 1UL);
-	unsigned long steps = (jiffies - sa->refilled) / step;
+	unsigned long steps = (jiffies - budget->refilled) / step;
+
+	budget->refilled += steps * step;
+	budget->tokens = min_t(unsigned long, budget->tokens + steps,
+			       IPOIB_SA_BURST);
+}
+
+/* Each port its own: the two may be of different subnets. */
+static bool __ipoib_sa_may_ask(struct ipoib_sa *sa, u32 port)
+	__must_hold(&sa->lock)
+{
+	struct ipoib_sa_budget *budget = &sa->budgets[port];
 
 	lockdep_assert_held(&sa->lock);
 
-	sa->refilled += steps * step;
-	sa->tokens = min_t(unsigned long, sa->tokens + steps, IPOIB_SA_BURST);
-}
-
-static bool __ipoib_sa_may_ask(struct ipoib_sa *sa)
-	__must_hold(&sa->lock)
-{
-	__ipoib_sa_refill(sa);
-	if (!sa->tokens)
+	ipoib_sa_refill(budget);
+	if (!budget->tokens)
 		return false;
 
-	sa->tokens--;
+	budget->tokens--;
 	return true;
+}
+
+static int ipoib_sa_init_budgets(struct ipoib_sa *sa)
+{
+	u32 port;
+
+	/* by port number: there is no port 0, and it costs little */
+	sa->budgets = kcalloc(rdma_end_port(sa->ibdev) + 1,
+			      sizeof(*sa->budgets), GFP_KERNEL);
+	if (!sa->budgets)
+		return -ENOMEM;
+
+	rdma_for_each_port(sa->ibdev, port) {
+		sa->budgets[port].tokens = IPOIB_SA_BURST;
+		sa->budgets[port].refilled = jiffies;
+	}
+
+	return 0;
 }
 
 /* ---- questions ---- */
@@ -229,7 +250,7 @@ __ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
 		return question;
 	}
 
-	if (!__ipoib_sa_may_ask(sa))
+	if (!__ipoib_sa_may_ask(sa, what->port))
 		return ERR_PTR(-EBUSY);
 	question = __ipoib_sa_add(sa, what);
 	if (!question)
@@ -323,15 +344,16 @@ void ipoib_sa_forget(struct ipoib_sa *sa)
  * ipoib_sa_init() - begin to ask for an HCA
  * @sa: where to
  * @ibdev: HCA
+ *
+ * Return: 0 or -ENOMEM.
  */
-void ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev)
+int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev)
 {
 	sa->ibdev = ibdev;
 	spin_lock_init(&sa->lock);
 	INIT_LIST_HEAD(&sa->questions);
 	init_waitqueue_head(&sa->idle);
-	sa->tokens = IPOIB_SA_BURST;
-	sa->refilled = jiffies;
+	return ipoib_sa_init_budgets(sa);
 }
 
 static bool ipoib_sa_is_idle(struct ipoib_sa *sa)
@@ -355,4 +377,5 @@ void ipoib_sa_exit(struct ipoib_sa *sa)
 {
 	wait_event(sa->idle, ipoib_sa_is_idle(sa));
 	ipoib_sa_forget(sa);
+	kfree(sa->budgets);
 }

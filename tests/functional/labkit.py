@@ -244,6 +244,24 @@ def kernel_log():
         log.close()
 
 
+TRACING = pathlib.Path("/sys/kernel/tracing")
+
+
+@contextlib.contextmanager
+def traced(*events):
+    """Trace events ("skb/kfree_skb"); gives the lines so far by call."""
+    enables = [TRACING / "events" / event / "enable" for event in events]
+    (TRACING / "trace").write_text("")
+    try:
+        for enable in enables:
+            enable.write_text("1")
+        yield lambda: [line for line in (TRACING / "trace").read_text(
+            errors="replace").splitlines() if not line.startswith("#")]
+    finally:
+        for enable in enables:
+            enable.write_text("0")
+
+
 def written(path, text):
     """The errno of writing a text to a file in one go, 0 without one."""
     handle = os.open(path, os.O_WRONLY)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Packets that are not what they should be, and floods of good ones."""
 
+import contextlib
 import re
 import sys
+import time
 
 import pytest
 
-from labkit import (SLOW, counters, ethtool_stats, fault, inject, ip4, lid,
-                    link, on, ping, pinging, start_on, wait_until)
+from labkit import (HOSTS, SLOW, attr, counters, ethtool_stats, fault,
+                    has_carrier, inject, ip4, lid, link, on, ping, pinging,
+                    start_on, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -99,8 +102,9 @@ def test_neighbours_that_cannot_spell(data):
 FLOOD = """
 import socket, sys
 count = int(sys.argv[1])
+name = sys.argv[3] if len(sys.argv) > 3 else "ib0"
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-s.bind(("ib0", 0x0800))
+s.bind((name, 0x0800))
 # what waits for a path counts as being sent, and would hold this up
 s.setsockopt(socket.SOL_SOCKET, 32, 1 << 29)
 for number in range(count):
@@ -190,3 +194,52 @@ def test_queries_come_with_measure():
     assert ethtool_stats(1)["path_queries"] - before < 600
     text = on(1, "ethtool", "-S", "ib0").stdout
     assert re.search(r"path_queries", text)
+
+
+@contextlib.contextmanager
+def second_port(host):
+    """A network of a host's second interface and everybody's first; it knows
+    nobody there yet."""
+    names = {other: "ib0" for other in range(1, HOSTS + 1)} | {host: "ib1"}
+    on(host, "ip", "link", "set", "ib1", "down")
+    on(host, "ip", "link", "set", "ib1", "up")
+    for other, name in names.items():
+        on(other, "ip", "addr", "add", f"10.46.0.{other}/24", "dev", name)
+    try:
+        wait_until("carrier", lambda: has_carrier(host, "ib1"))
+        yield
+    finally:
+        for other, name in names.items():
+            on(other, "ip", "addr", "del", f"10.46.0.{other}/24", "dev", name)
+
+
+# enum ipoib_path_state: to be asked for, was asked for, and now again
+PUT_OFF = "state=1->0"
+
+
+@pytest.mark.lab(hca="4:ports=2")
+def test_a_flood_by_one_port_holds_nobody_up_at_the_other():
+    """What the one may ask for at once it may, whatever the other asks for."""
+    def asked(name):
+        return ethtool_stats(4, name)["path_queries"]
+
+    def put_off(name):
+        index = attr(4, "ifindex", name)
+        return [line for line in lines() if PUT_OFF in line and
+                f"ifindex={index} " in line]
+
+    with second_port(4), traced("ipoib/ipoib_path") as lines:
+        before = asked("ib1")
+        flood = start_on(4, sys.executable, "-c", FLOOD, 2000, "gids", "ib0")
+        try:
+            wait_until("the first port is to wait", lambda: put_off("ib0"))
+            on(4, sys.executable, "-c", FLOOD, 40, "gids", "ib1")
+            start = time.monotonic()
+            ping(4, "10.46.0.1", 1)
+            assert time.monotonic() - start < SLOW
+            wait_until("they are asked for",
+                       lambda: asked("ib1") >= before + 40)
+        finally:
+            flood.kill()
+            flood.wait()
+        assert not put_off("ib1")
