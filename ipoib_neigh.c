@@ -29,6 +29,9 @@
 /* the subnet manager's own address is not known yet: ask again at once */
 #define IPOIB_PATH_AGAIN_MS	20
 
+/* the port has asked too much of late: ask on when it may again, or a bit later */
+#define IPOIB_PATH_BUDGET_MS	20
+
 /* refusals after which an address handle that worked is given up */
 #define IPOIB_PATH_FAILURES	3
 
@@ -1114,7 +1117,8 @@ static void ipoib_resolve_work(struct work_struct *work)
 			   !ipoib_path_query(path)) {
 			/* those that are left are all to be asked for */
 			waiting = true;
-			delay = msecs_to_jiffies(IPOIB_PATH_AGAIN_MS);
+			delay = msecs_to_jiffies(ipoib_spread_ms(
+				IPOIB_PATH_BUDGET_MS, get_random_u32()));
 			break;
 		}
 	}

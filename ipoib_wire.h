@@ -922,6 +922,20 @@ static inline u32 ipoib_backoff_ms(u32 failures, u32 first_ms, u32 most_ms,
 	return ms - (u32)((u64)random * (ms / 4) >> 32);
 }
 
+/**
+ * ipoib_spread_ms() - when to try again what was only too much at once
+ * @least_ms: not before this
+ * @random: any 32 random bits
+ *
+ * Those that were too many together would come together again.
+ *
+ * Return: milliseconds, less than twice @least_ms.
+ */
+static inline u32 ipoib_spread_ms(u32 least_ms, u32 random)
+{
+	return least_ms + (u32)((u64)random * least_ms >> 32);
+}
+
 /* ---- link states --------------------------------------------------------- */
 
 /**

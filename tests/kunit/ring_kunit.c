@@ -162,6 +162,15 @@ static void backoff_without_failure_is_the_first(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ipoib_backoff_ms(1, 500, 100, 0), 100);
 }
 
+/* Never before the least, and less than twice as late. */
+static void spread_stays_below_twice_the_least(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, ipoib_spread_ms(20, 0), 20);
+	KUNIT_EXPECT_EQ(test, ipoib_spread_ms(20, U32_MAX / 2 + 1), 30);
+	KUNIT_EXPECT_EQ(test, ipoib_spread_ms(20, U32_MAX), 39);
+	KUNIT_EXPECT_EQ(test, ipoib_spread_ms(1, U32_MAX), 1);
+}
+
 static struct kunit_case ring_cases[] = {
 	KUNIT_CASE(wr_id_comes_back),
 	KUNIT_CASE(wr_slot_refuses_another_kind),
@@ -180,6 +189,7 @@ static struct kunit_case ring_cases[] = {
 	KUNIT_CASE(backoff_doubles_up_to_the_most),
 	KUNIT_CASE(backoff_takes_off_less_than_a_quarter),
 	KUNIT_CASE(backoff_without_failure_is_the_first),
+	KUNIT_CASE(spread_stays_below_twice_the_least),
 	{}
 };
 
