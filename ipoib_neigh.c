@@ -55,30 +55,92 @@ enum ipoib_drop_counter {
 	IPOIB_COUNT_RX_DROPPED,
 };
 
+/* The kernel's reasons are those that all kernels have. */
 static const struct {
 	const char *name;
 	enum ipoib_drop_counter counter;
+	enum skb_drop_reason reason;
 } ipoib_drop_table[IPOIB_DROP_REASONS] = {
-	[IPOIB_DROP_TX_SHORT]	  = { "tx_short", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_PROTO]	  = { "tx_proto", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_LINK]	  = { "tx_link", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_PARK_FULL] = { "tx_park_full", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_NO_PATH]	  = { "tx_no_path", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_NO_GROUP]  = { "tx_no_group", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_FORGOTTEN] = { "tx_forgotten", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_NO_MEM]	  = { "tx_no_mem", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_TOO_BIG]	  = { "tx_too_big", IPOIB_COUNT_TX_ERRORS },
-	[IPOIB_DROP_TX_LINEARIZE] = { "tx_linearize", IPOIB_COUNT_TX_ERRORS },
-	[IPOIB_DROP_TX_MAP]	  = { "tx_map", IPOIB_COUNT_TX_ERRORS },
-	[IPOIB_DROP_TX_POST]	  = { "tx_post", IPOIB_COUNT_TX_ERRORS },
-	[IPOIB_DROP_TX_RING_FULL] = { "tx_ring_full", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_TX_ERROR]	  = { "tx_error", IPOIB_COUNT_TX_ERRORS },
-	[IPOIB_DROP_TX_FLUSHED]	  = { "tx_flushed", IPOIB_COUNT_TX_DROPPED },
-	[IPOIB_DROP_RX_RUNT]	  = { "rx_runt", IPOIB_COUNT_RX_LENGTH },
-	[IPOIB_DROP_RX_PROTO]	  = { "rx_proto", IPOIB_COUNT_RX_ERRORS },
-	[IPOIB_DROP_RX_ECHO]	  = { "rx_echo", IPOIB_COUNT_NONE },
-	[IPOIB_DROP_RX_ERROR]	  = { "rx_error", IPOIB_COUNT_RX_ERRORS },
-	[IPOIB_DROP_RX_NO_MEM]	  = { "rx_no_mem", IPOIB_COUNT_RX_DROPPED },
+	[IPOIB_DROP_TX_SHORT] = {
+		"tx_short", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_HDR_TRUNC
+	},
+	[IPOIB_DROP_TX_PROTO] = {
+		"tx_proto", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_UNHANDLED_PROTO
+	},
+	[IPOIB_DROP_TX_LINK] = {
+		"tx_link", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_DEV_READY
+	},
+	[IPOIB_DROP_TX_PARK_FULL] = {
+		"tx_park_full", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_NEIGH_QUEUEFULL
+	},
+	[IPOIB_DROP_TX_NO_PATH] = {
+		"tx_no_path", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_NEIGH_FAILED
+	},
+	[IPOIB_DROP_TX_NO_GROUP] = {
+		"tx_no_group", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_NEIGH_FAILED
+	},
+	[IPOIB_DROP_TX_FORGOTTEN] = {
+		"tx_forgotten", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_NEIGH_DEAD
+	},
+	[IPOIB_DROP_TX_NO_MEM] = {
+		"tx_no_mem", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_NOMEM
+	},
+	[IPOIB_DROP_TX_TOO_BIG] = {
+		"tx_too_big", IPOIB_COUNT_TX_ERRORS,
+		SKB_DROP_REASON_PKT_TOO_BIG
+	},
+	[IPOIB_DROP_TX_LINEARIZE] = {
+		"tx_linearize", IPOIB_COUNT_TX_ERRORS,
+		SKB_DROP_REASON_NOMEM
+	},
+	[IPOIB_DROP_TX_MAP] = {
+		"tx_map", IPOIB_COUNT_TX_ERRORS,
+		SKB_DROP_REASON_NOMEM
+	},
+	[IPOIB_DROP_TX_POST] = {
+		"tx_post", IPOIB_COUNT_TX_ERRORS,
+		SKB_DROP_REASON_DEV_READY
+	},
+	[IPOIB_DROP_TX_RING_FULL] = {
+		"tx_ring_full", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_FULL_RING
+	},
+	[IPOIB_DROP_TX_ERROR] = {
+		"tx_error", IPOIB_COUNT_TX_ERRORS,
+		SKB_DROP_REASON_NOT_SPECIFIED
+	},
+	[IPOIB_DROP_TX_FLUSHED] = {
+		"tx_flushed", IPOIB_COUNT_TX_DROPPED,
+		SKB_DROP_REASON_DEV_READY
+	},
+	[IPOIB_DROP_RX_RUNT] = {
+		"rx_runt", IPOIB_COUNT_RX_LENGTH,
+		SKB_DROP_REASON_PKT_TOO_SMALL
+	},
+	[IPOIB_DROP_RX_PROTO] = {
+		"rx_proto", IPOIB_COUNT_RX_ERRORS,
+		SKB_DROP_REASON_UNHANDLED_PROTO
+	},
+	[IPOIB_DROP_RX_ECHO] = {
+		"rx_echo", IPOIB_COUNT_NONE,
+		SKB_DROP_REASON_NOT_SPECIFIED
+	},
+	[IPOIB_DROP_RX_ERROR] = {
+		"rx_error", IPOIB_COUNT_RX_ERRORS,
+		SKB_DROP_REASON_NOT_SPECIFIED
+	},
+	[IPOIB_DROP_RX_NO_MEM] = {
+		"rx_no_mem", IPOIB_COUNT_RX_DROPPED,
+		SKB_DROP_REASON_NOMEM
+	},
 };
 
 /**
@@ -103,7 +165,7 @@ static void ipoib_drop_note(struct ipoib_dev *ipd, const struct sk_buff *skb,
  * ipoib_drop() - the one door by which packets leave unserved
  * @ipd: interface
  * @skb: packet, gone afterwards
- * @reason: which counter moves
+ * @reason: which counter moves, and what those are told who trace packets
  *
  * Context: any.
  */
@@ -111,7 +173,7 @@ void ipoib_drop(struct ipoib_dev *ipd, struct sk_buff *skb,
 		enum ipoib_drop_reason reason)
 {
 	ipoib_drop_note(ipd, skb, reason);
-	dev_kfree_skb_any(skb);
+	dev_kfree_skb_any_reason(skb, ipoib_drop_table[reason].reason);
 }
 
 /**

@@ -45,6 +45,20 @@ static inline void ipoib_no_queue_napi(const void *dev, unsigned int index,
 	ipoib_no_queue_napi(dev, index, napi)
 #endif
 
+#ifdef IPOIB_LACKS_KFREE_ANY_REASON
+#include <linux/netdevice.h>
+
+/* what the interrupted context frees later loses its reason */
+static inline void dev_kfree_skb_any_reason(struct sk_buff *skb,
+					    enum skb_drop_reason reason)
+{
+	if (in_hardirq() || irqs_disabled())
+		dev_kfree_skb_any(skb);
+	else
+		kfree_skb_reason(skb, reason);
+}
+#endif
+
 #ifdef IPOIB_LACKS_RDMA_DEV_NET
 #define rdma_dev_net(ibdev)	((void)(ibdev), &init_net)
 #endif

@@ -104,7 +104,8 @@ import socket, sys
 count = int(sys.argv[1])
 name = sys.argv[3] if len(sys.argv) > 3 else "ib0"
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-s.bind((name, 0x0800))
+kind = sys.argv[4] if len(sys.argv) > 4 else "0800"
+s.bind((name, int(kind, 16)))
 # what waits for a path counts as being sent, and would hold this up
 s.setsockopt(socket.SOL_SOCKET, 32, 1 << 29)
 for number in range(count):
@@ -113,7 +114,7 @@ for number in range(count):
         bytes.fromhex("fe80000000000000") + \\
         (0x02fab0ff00000000 + gid).to_bytes(8, "big")
     try:
-        s.send(ha + bytes.fromhex("08000000") + bytes(40))
+        s.send(ha + bytes.fromhex(kind + "0000") + bytes(40))
     except OSError:
         pass
 """
@@ -243,3 +244,20 @@ def test_a_flood_by_one_port_holds_nobody_up_at_the_other():
             flood.kill()
             flood.wait()
         assert not put_off("ib1")
+
+
+@pytest.mark.parametrize("kind, reasons", [
+    ("0800", {"drop_tx_park_full": "NEIGH_QUEUEFULL",
+              "drop_tx_no_path": "NEIGH_FAILED"}),
+    ("88b5", {"drop_tx_proto": "UNHANDLED_PROTO"})], ids=["nowhere", "type"])
+def test_the_kernel_is_told_why_packets_are_dropped(kind, reasons):
+    with traced("skb/kfree_skb") as lines:
+        before = ethtool_stats(1)
+        # all to the same address, which nobody has
+        on(1, sys.executable, "-c", FLOOD, 500, "one", "ib0", kind)
+        for name, reason in reasons.items():
+            count = wait_until(
+                name, lambda: ethtool_stats(1)[name] - before[name])
+            told = [line for line in lines() if f"reason: {reason}" in line and
+                    f"protocol={int(kind, 16)} " in line]
+            assert len(told) >= count
