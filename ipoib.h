@@ -824,6 +824,22 @@ struct ipoib_rxq {
 };
 
 /**
+ * struct ipoib_rxq_totals - a receive queue's counters, read in one go
+ * @packets: received
+ * @bytes: received, encapsulation header included
+ * @multicast: received by a group other than broadcast
+ * @csum: vouched for by the HCA
+ * @short_of: times there was no memory for a buffer
+ */
+struct ipoib_rxq_totals {
+	u64 packets;
+	u64 bytes;
+	u64 multicast;
+	u64 csum;
+	u64 short_of;
+};
+
+/**
  * enum ipoib_ud_state - how the queue pairs of the datagram transport stand
  * @IPOIB_UD_CLOSED: in RESET, or not there yet
  * @IPOIB_UD_OPEN: in RTS
@@ -1341,6 +1357,8 @@ int ipoib_ud_recreate(struct ipoib_dev *ipd);
 void ipoib_ud_release(struct ipoib_dev *ipd);
 void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);
+void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
+		     struct ipoib_rxq_totals *totals);
 void ipoib_txq_stats(const struct ipoib_txq *txq,
 		     struct ipoib_txq_totals *totals);
 void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,

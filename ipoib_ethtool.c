@@ -247,6 +247,14 @@ static const char * const ipoib_count_names[IPOIB_COUNTS] = {
 	[IPOIB_N_ANNOUNCEMENTS] = "announcements",
 };
 
+/* the receive queue's: last, as scripts may count on where the others are */
+static const char ipoib_rx_names[][ETH_GSTRING_LEN] = {
+	"rx0_packets",
+	"rx0_bytes",
+	"rx0_csum",
+	"rx0_alloc_fail",
+};
+
 static int ipoib_get_sset_count(struct net_device *dev, int set)
 {
 	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
@@ -257,7 +265,8 @@ static int ipoib_get_sset_count(struct net_device *dev, int set)
 	return ARRAY_SIZE(ipoib_base_names) +
 	       ARRAY_SIZE(ipoib_queue_names) * ipd->ud.num_txq +
 	       ARRAY_SIZE(ipoib_gone_names) +
-	       IPOIB_DROP_REASONS + IPOIB_HEAL_STAGES + IPOIB_COUNTS;
+	       IPOIB_DROP_REASONS + IPOIB_HEAL_STAGES + IPOIB_COUNTS +
+	       ARRAY_SIZE(ipoib_rx_names);
 }
 
 static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
@@ -282,6 +291,7 @@ static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
 		ethtool_puts(&data, ipoib_heal_names[i]);
 	for (i = 0; i < IPOIB_COUNTS; i++)
 		ethtool_puts(&data, ipoib_count_names[i]);
+	memcpy(data, ipoib_rx_names, sizeof(ipoib_rx_names));
 }
 
 static u64 *ipoib_put_base_stats(struct net_device *dev, u64 *data)
@@ -325,6 +335,17 @@ static u64 *ipoib_put_gone_stats(const struct ipoib_dev *ipd, u64 *data)
 	return data;
 }
 
+static void ipoib_put_rx_stats(const struct ipoib_rxq *rxq, u64 *data)
+{
+	struct ipoib_rxq_totals totals;
+
+	ipoib_rxq_stats(rxq, &totals);
+	*data++ = totals.packets;
+	*data++ = totals.bytes;
+	*data++ = totals.csum;
+	*data++ = totals.short_of;
+}
+
 static void ipoib_get_ethtool_stats(struct net_device *dev,
 				    struct ethtool_stats *estats, u64 *data)
 {
@@ -341,6 +362,7 @@ static void ipoib_get_ethtool_stats(struct net_device *dev,
 		*data++ = atomic64_read(&ipd->ud.heals[i]);
 	for (i = 0; i < IPOIB_COUNTS; i++)
 		*data++ = atomic64_read(&ipd->counts[i]);
+	ipoib_put_rx_stats(&ipd->ud.rxq, data);
 }
 
 const struct ethtool_ops ipoib_ethtool_ops = {

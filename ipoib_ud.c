@@ -1918,17 +1918,24 @@ void ipoib_ud_gone_stats(const struct ipoib_dev *ipd,
 			ipoib_totals_add(totals, &one);
 }
 
-static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
-			    struct rtnl_link_stats64 *stats)
+/**
+ * ipoib_rxq_stats() - read the receive queue's counters
+ * @rxq: queue
+ * @totals: where to
+ */
+void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
+		     struct ipoib_rxq_totals *totals)
 {
 	unsigned int start;
 
 	do {
 		start = u64_stats_fetch_begin(&rxq->syncp);
-		stats->rx_packets = u64_stats_read(&rxq->packets);
-		stats->rx_bytes = u64_stats_read(&rxq->bytes);
-		stats->multicast = u64_stats_read(&rxq->multicast);
+		totals->packets = u64_stats_read(&rxq->packets);
+		totals->bytes = u64_stats_read(&rxq->bytes);
+		totals->multicast = u64_stats_read(&rxq->multicast);
+		totals->csum = u64_stats_read(&rxq->csum);
 	} while (u64_stats_fetch_retry(&rxq->syncp, start));
+	totals->short_of = READ_ONCE(rxq->short_of);
 }
 
 /**
@@ -1941,9 +1948,13 @@ static void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
 {
 	struct ipoib_txq_totals totals;
+	struct ipoib_rxq_totals rx;
 	unsigned int i;
 
-	ipoib_rxq_stats(&ipd->ud.rxq, stats);
+	ipoib_rxq_stats(&ipd->ud.rxq, &rx);
+	stats->rx_packets = rx.packets;
+	stats->rx_bytes = rx.bytes;
+	stats->multicast = rx.multicast;
 	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
 		ipoib_ud_txq_totals(&ipd->ud, i, &totals);
 		stats->tx_packets += totals.packets;
@@ -1956,16 +1967,13 @@ void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
 static void ipoib_get_queue_stats_rx(struct net_device *dev, int index,
 				     struct netdev_queue_stats_rx *stats)
 {
-	struct ipoib_rxq *rxq = &ipoib_from_netdev(dev)->ud.rxq;
-	unsigned int start;
+	struct ipoib_rxq_totals totals;
 
-	do {
-		start = u64_stats_fetch_begin(&rxq->syncp);
-		stats->packets = u64_stats_read(&rxq->packets);
-		stats->bytes = u64_stats_read(&rxq->bytes);
-		stats->csum_unnecessary = u64_stats_read(&rxq->csum);
-	} while (u64_stats_fetch_retry(&rxq->syncp, start));
-	stats->alloc_fail = READ_ONCE(rxq->short_of);
+	ipoib_rxq_stats(&ipoib_from_netdev(dev)->ud.rxq, &totals);
+	stats->packets = totals.packets;
+	stats->bytes = totals.bytes;
+	stats->csum_unnecessary = totals.csum;
+	stats->alloc_fail = totals.short_of;
 }
 
 static void ipoib_put_queue_stats_tx(const struct ipoib_txq_totals *totals,

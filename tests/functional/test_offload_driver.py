@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from labkit import ip4, ip6, iperf, on, snmp, start_on, wait_until
+from labkit import (ethtool_stats, ip4, ip6, iperf, on, snmp, start_on,
+                    wait_until)
 from offloadkit import LAB, checked, growth, rx_csum
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.lab(**LAB)]
@@ -174,6 +175,24 @@ def test_an_hca_that_promises_nothing_is_asked_for_nothing(v6):
     assert delivered(iperf(4, 1, "-t", 1, v6=v6)) > 100_000
     assert sender("csum_made") == sender("lso_requests") == 0
     assert refused(1) == before
+
+
+def vouched_for():
+    """Sums of a stream that host 2's HCA vouched for, by its interface."""
+    before = ethtool_stats(2)["rx0_csum"]
+    assert delivered(iperf(1, 2, "-n", "1M")) > 100_000
+    return ethtool_stats(2)["rx0_csum"] - before
+
+
+@needs("rings")
+def test_vouched_sums_are_counted_where_they_are_believed():
+    assert vouched_for() > 10
+    set_feature(2, "rx", "off")
+    try:
+        assert vouched_for() == 0
+    finally:
+        set_feature(2, "rx", "on")
+    assert vouched_for() > 10
 
 
 # --- Sums that arrive damaged, and verdicts that do not ----------------------

@@ -44,6 +44,24 @@ def test_queue_counters_add_up():
     wait_until("per-queue counters add up to tx_packets", balanced)
 
 
+@pytest.mark.needs("rings")
+def test_the_receive_queue_counts_all_that_is_received():
+    before = ethtool_stats(1)["rx0_bytes"]
+    ping(1, ip4(2), 20)
+
+    def balanced():
+        stats = ethtool_stats(1)
+        return stats["rx0_packets"] == stats["rx_packets"] and \
+            stats["rx0_bytes"] == stats["rx_bytes"]
+
+    wait_until("its counters are the interface's", balanced)
+    stats = ethtool_stats(1)
+    assert stats["rx0_bytes"] > before
+    # behind all that was there before them
+    assert list(stats)[-4:] == ["rx0_packets", "rx0_bytes", "rx0_csum",
+                                "rx0_alloc_fail"]
+
+
 def test_arp_leaves_on_the_first_queue():
     """The queue whose QP number is in the hardware address."""
     before = queue_packets(1)
