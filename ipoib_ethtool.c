@@ -41,48 +41,22 @@ static void ipoib_get_drvinfo(struct net_device *dev,
 
 /* ---- link settings ---- */
 
-/* Mb/s of a lane; 0 for a speed this kernel's headers do not know. */
-static u32 ipoib_lane_mbps(u16 speed)
-{
-	switch (speed) {
-	case IB_SPEED_SDR:
-		return 2500;
-	case IB_SPEED_DDR:
-		return 5000;
-	case IB_SPEED_QDR:
-	case IB_SPEED_FDR10:
-		return 10000;
-	case IB_SPEED_FDR:
-		return 14000;
-	case IB_SPEED_EDR:
-		return 25000;
-	case IB_SPEED_HDR:
-		return 50000;
-	case IB_SPEED_NDR:
-		return 100000;
-	case IB_SPEED_XDR:
-		return 200000;
-	default:
-		return 0;
-	}
-}
-
 static int ipoib_port_mbps(struct ipoib_dev *ipd, u32 *mbps)
 {
+	struct ib_port_speed_info info;
 	struct ib_port_attr attr;
-	int lanes;
 	int err;
 
 	err = ib_query_port(ipd->ibdev, ipd->port, &attr);
 	if (err)
 		return err;
 
-	lanes = ib_width_enum_to_int(attr.active_width);
-	*mbps = ipoib_lane_mbps(attr.active_speed);
-	if (lanes <= 0 || !*mbps)
-		return -EINVAL;
+	err = ib_port_attr_to_speed_info(&attr, &info);
+	if (err)
+		return err;
 
-	*mbps *= lanes;
+	/* from tenths of Gb/s */
+	*mbps = info.rate * 100;
 	return 0;
 }
 

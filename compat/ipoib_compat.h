@@ -79,6 +79,50 @@ static inline void dev_kfree_skb_any_reason(struct sk_buff *skb,
 #define IB_SPEED_XDR		BIT(8)
 #endif
 
+#ifdef IPOIB_LACKS_PORT_SPEED_INFO
+#include <rdma/ib_verbs.h>
+
+struct ib_port_speed_info {
+	const char *str;
+	int rate;
+};
+
+/* Tenths of Gb/s of a lane; 0 for a speed the headers do not know. */
+static inline int ipoib_lane_rate(u16 speed)
+{
+	switch (speed) {
+	case IB_SPEED_SDR:
+		return 25;
+	case IB_SPEED_DDR:
+		return 50;
+	case IB_SPEED_QDR:
+	case IB_SPEED_FDR10:
+		return 100;
+	case IB_SPEED_FDR:
+		return 140;
+	case IB_SPEED_EDR:
+		return 250;
+	case IB_SPEED_HDR:
+		return 500;
+	case IB_SPEED_NDR:
+		return 1000;
+	case IB_SPEED_XDR:
+		return 2000;
+	default:
+		return 0;
+	}
+}
+
+static inline int ib_port_attr_to_speed_info(struct ib_port_attr *attr,
+					     struct ib_port_speed_info *info)
+{
+	info->str = "";
+	info->rate = ipoib_lane_rate(attr->active_speed) *
+		     ib_width_enum_to_int(attr->active_width);
+	return info->rate > 0 ? 0 : -EINVAL;
+}
+#endif
+
 #ifdef IPOIB_LACKS_NEWLINK_PARAMS
 struct net;
 struct nlattr;

@@ -65,7 +65,24 @@ def test_ethtool_reads_the_link():
     out = on(1, "ethtool", "ib0").stdout
     assert re.search(r"Speed: 40000Mb/s", out)
     assert re.search(r"Duplex: Full", out)
+    assert re.search(r"Port: Other", out)
+    assert re.search(r"PHYAD: 255", out)
+    assert re.search(r"Auto-negotiation: on", out)
     assert re.search(r"Link detected: yes", out)
+
+
+def test_ethtool_knows_no_speed_without_carrier():
+    set_link(3, "down")
+    try:
+        wait_until("carrier is gone", lambda: not has_carrier(3))
+        out = on(3, "ethtool", "ib0").stdout
+        assert re.search(r"Speed: Unknown!", out)
+        assert re.search(r"Duplex: Unknown!", out)
+        assert re.search(r"Link detected: no", out)
+    finally:
+        set_link(3, "up")
+    wait_until("carrier is back", lambda: has_carrier(3), timeout=60)
+    assert "Speed: 40000Mb/s" in on(3, "ethtool", "ib0").stdout
 
 
 def test_the_eight_statistics_come_first():
