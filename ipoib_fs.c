@@ -28,7 +28,23 @@ static struct dentry *ipoib_fs_root;
 struct ipoib_fs_snap {
 	size_t size;
 	unsigned int count;
-	u8 records[];
+	u8 records[] __aligned(8);
+};
+
+static_assert(IS_ALIGNED(offsetof(struct ipoib_fs_snap, records),
+			 __alignof__(struct ipoib_mcast_info)));
+static_assert(IS_ALIGNED(offsetof(struct ipoib_fs_snap, records),
+			 __alignof__(struct ipoib_path_info)));
+
+/*
+ * What a file shows: a table, by records of @size. @list fills in @most of
+ * them, and says how many; without @records it says how much room to bring.
+ */
+struct ipoib_fs_kind {
+	size_t size;
+	unsigned int (*list)(struct ipoib_dev *ipd, void *records,
+			     unsigned int most);
+	void (*put)(struct seq_file *file, const void *record);
 };
 
 static int ipoib_fs_compare(const void *a, const void *b)
@@ -47,34 +63,34 @@ static struct ipoib_fs_snap *ipoib_fs_snap_alloc(unsigned int most, size_t size)
 	return snap;
 }
 
-static struct ipoib_fs_snap *ipoib_fs_snap_groups(struct ipoib_dev *ipd)
+/* A table that has filled the room may have grown out of it. */
+static struct ipoib_fs_snap *ipoib_fs_snap_take(struct ipoib_dev *ipd,
+						const struct ipoib_fs_kind *kind)
 {
+	unsigned int most = kind->list(ipd, NULL, 0);
 	struct ipoib_fs_snap *snap;
-	unsigned int most;
 
-	most = ipoib_mcast_list_groups(ipd, NULL, 0);
-	snap = ipoib_fs_snap_alloc(most, sizeof(struct ipoib_mcast_info));
-	if (snap)
-		snap->count = ipoib_mcast_list_groups(ipd,
-						      (void *)snap->records,
-						      most);
+	while ((snap = ipoib_fs_snap_alloc(most, kind->size))) {
+		snap->count = kind->list(ipd, snap->records, most);
+		if (snap->count < most)
+			break;
+		kvfree(snap);
+		most *= 2;
+	}
 
 	return snap;
 }
 
-static struct ipoib_fs_snap *ipoib_fs_snap_paths(struct ipoib_dev *ipd)
+static unsigned int ipoib_fs_list_groups(struct ipoib_dev *ipd, void *records,
+					 unsigned int most)
 {
-	struct ipoib_fs_snap *snap;
-	unsigned int most;
+	return ipoib_mcast_list_groups(ipd, records, most);
+}
 
-	most = ipoib_resolve_list_paths(ipd, NULL, 0);
-	snap = ipoib_fs_snap_alloc(most, sizeof(struct ipoib_path_info));
-	if (snap)
-		snap->count = ipoib_resolve_list_paths(ipd,
-						       (void *)snap->records,
-						       most);
-
-	return snap;
+static unsigned int ipoib_fs_list_paths(struct ipoib_dev *ipd, void *records,
+					unsigned int most)
+{
+	return ipoib_resolve_list_paths(ipd, records, most);
 }
 
 /* ---- lines ---- */
@@ -119,11 +135,6 @@ static void ipoib_fs_put_path(struct seq_file *file, const void *record)
 }
 
 /* ---- files ---- */
-
-struct ipoib_fs_kind {
-	struct ipoib_fs_snap *(*snap)(struct ipoib_dev *ipd);
-	void (*put)(struct seq_file *file, const void *record);
-};
 
 struct ipoib_fs_view {
 	const struct ipoib_fs_kind *kind;
@@ -175,7 +186,7 @@ static int ipoib_fs_open(struct file *file, struct ipoib_dev *ipd,
 		return -ENOMEM;
 
 	view->kind = kind;
-	view->snap = kind->snap(ipd);
+	view->snap = ipoib_fs_snap_take(ipd, kind);
 	if (!view->snap) {
 		seq_release_private(NULL, file);
 		return -ENOMEM;
@@ -196,12 +207,14 @@ static int ipoib_fs_release(struct inode *inode, struct file *file)
 }
 
 static const struct ipoib_fs_kind ipoib_fs_groups = {
-	.snap = ipoib_fs_snap_groups,
+	.size = sizeof(struct ipoib_mcast_info),
+	.list = ipoib_fs_list_groups,
 	.put = ipoib_fs_put_group,
 };
 
 static const struct ipoib_fs_kind ipoib_fs_paths = {
-	.snap = ipoib_fs_snap_paths,
+	.size = sizeof(struct ipoib_path_info),
+	.list = ipoib_fs_list_paths,
 	.put = ipoib_fs_put_path,
 };
 
