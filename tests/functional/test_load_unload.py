@@ -3,16 +3,19 @@
 
 import contextlib
 import os
+import pathlib
 
 import pytest
 
 from endurance import AGAIN, assert_not_grown, memory_kib
-from labkit import (DRIVER, FABRIC, HOSTS, counters, has_carrier, ip4, on,
-                    ping, run, start_on, wait_until)
+from labkit import (DRIVER, FABRIC, HOSTS, counters, has_carrier, ip4,
+                    kernel_log, on, ping, run, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
 MODULE = f"{os.environ.get('LAB_MODULES', '.')}/ib_fabric.ko"
+DRIVER_MODULE = f"{os.environ.get('LAB_MODULES', '.')}/ib_ipoib.ko"
+PARAMETERS = pathlib.Path("/sys/module/ib_ipoib/parameters")
 
 
 def reload():
@@ -104,6 +107,41 @@ def test_no_queue_pair_is_left_behind():
     run("lab-driver", "load", DRIVER)
     run("lab-hosts")
     assert {line.split()[1] for line in left} <= {"0x000000", "0x000001"}
+
+
+# what is asked for, and what the receive ring and the transmit rings get
+SIZES = {0: (2, 128), -5: (2, 128), 100: (128, 128), 513: (1024, 1024),
+         100000: (8192, 8192), 256: (256, 256)}
+
+
+@contextlib.contextmanager
+def without_driver():
+    """It may be loaded otherwise inside; afterwards all is as it was."""
+    run("lab-driver", "unload")
+    try:
+        yield
+    finally:
+        run("rmmod", "ib_ipoib", check=False)
+        run("lab-driver", "load", DRIVER)
+        run("lab-hosts")
+
+
+@pytest.mark.needs("rings")
+def test_sizes_of_rings_are_clamped_and_rounded_and_it_is_said():
+    with without_driver(), kernel_log() as log:
+        for asked, sizes in SIZES.items():
+            limits = {"recv_queue_size": (sizes[0], 2),
+                      "send_queue_size": (sizes[1], 128)}
+            run("insmod", DRIVER_MODULE, *(f"{name}={asked}"
+                                           for name in limits))
+            lines = log.lines()
+            for name, (size, least) in limits.items():
+                assert (PARAMETERS / name).read_text() == f"{size}\n"
+                said = f"{name}={asked} becomes {size}, a power of two " \
+                    f"from {least} to 8192"
+                assert any(said in line for line in lines) == (asked != size)
+            run("rmmod", "ib_ipoib")
+    ping(1, ip4(2))
 
 
 @contextlib.contextmanager
