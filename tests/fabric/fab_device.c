@@ -429,6 +429,7 @@ static struct fab_hca *fab_hca_alloc(struct fab_node *node)
 	if (!node->shape.modify_cq)
 		hca->ibdev.ops.modify_cq = NULL;
 	fab_vfs_offer(hca);
+	fab_netdev_offer(hca);
 	return hca;
 }
 

@@ -41,6 +41,7 @@
  * @guids: length of each port's GUID table
  * @vfs: virtual functions
  * @local_lkey: it has a key for all of local memory, without a region
+ * @rxqs: receive queues of the netdev it brings along; 0 without one
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -62,6 +63,7 @@ struct fab_shape {
 	u32 guids;
 	u32 vfs;
 	u32 local_lkey;
+	u32 rxqs;
 };
 
 #endif /* FAB_SHAPE_H */

@@ -886,6 +886,9 @@ void fab_vfs_power_off(struct fab_node *node);
 void fab_vfs_offer(struct fab_hca *hca);
 void fab_vf_debugfs(struct fab_node *node, struct dentry *dir);
 
+/* fab_netdev.c */
+void fab_netdev_offer(struct fab_hca *hca);
+
 /* fab_plug.c */
 int fab_plug(struct fab_node *node);
 void fab_unplug(struct fab_node *node);
