@@ -1359,8 +1359,9 @@ static int ipoib_plug_transport(struct net_device *dev, struct ib_device *ibdev,
 		return err;
 
 	ipoib_ud_setup(dev, ibdev, port);
-	return netif_set_real_num_tx_queues(dev,
-					    ipoib_ud_default_queues(ibdev));
+	/* rtnetlink has made as many of either as any HCA may want */
+	return netif_set_real_num_queues(dev, ipoib_ud_default_queues(ibdev),
+					 1);
 }
 
 static void ipoib_set_features(struct net_device *dev,

@@ -16,9 +16,9 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, FABRIC, completion_queues, counters, fault,
-                    has_carrier, ib_port, ip4, link, on, ping, reason, run,
-                    start_on, table, wait_until)
+from labkit import (DRIVER, FABRIC, completion_queues, counters,
+                    fault, has_carrier, ib_port, ip4, link, on,
+                    ping, reason, run, start_on, table, wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -277,6 +277,27 @@ def test_small_packets_go_within_the_request_where_that_is_offered():
     assert inlined(2, 56) >= 10
     assert inlined(2, 1000) < 5
     assert inlined(4, 56) == 0
+
+
+# --- A netdev of the HCA's own ----------------------------------------------
+
+def receive_queues(host, name="ib0"):
+    return on(host, "sh", "-c",
+              f"ls -d /sys/class/net/{name}/queues/rx-*").stdout.split()
+
+
+@pytest.mark.needs("rings")
+@with_hca("3:rxqs=4")
+def test_there_is_one_receive_queue_wherever_more_could_be():
+    """A netlink child is made before it is known of which HCA."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
+    try:
+        assert link(1, "kid")["num_rx_queues"] == 4
+        assert len(receive_queues(1, "kid")) == 1
+    finally:
+        on(1, "ip", "link", "del", "kid")
+    assert link(3)["num_rx_queues"] == 4
+    assert len(receive_queues(3)) == 1
 
 
 # --- A group's width --------------------------------------------------------
