@@ -1941,7 +1941,7 @@ void ipoib_rxq_stats(const struct ipoib_rxq *rxq,
 /**
  * ipoib_ud_stats() - read an interface's counters
  * @ipd: interface
- * @stats: all zero; gets what this driver counts
+ * @stats: what a lower driver counts; what this one does is added
  *
  * Context: any.
  */
@@ -1952,9 +1952,9 @@ void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats)
 	unsigned int i;
 
 	ipoib_rxq_stats(&ipd->ud.rxq, &rx);
-	stats->rx_packets = rx.packets;
-	stats->rx_bytes = rx.bytes;
-	stats->multicast = rx.multicast;
+	stats->rx_packets += rx.packets;
+	stats->rx_bytes += rx.bytes;
+	stats->multicast += rx.multicast;
 	for (i = 0; i < IPOIB_MAX_TXQ; i++) {
 		ipoib_ud_txq_totals(&ipd->ud, i, &totals);
 		stats->tx_packets += totals.packets;

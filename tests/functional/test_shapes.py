@@ -17,7 +17,7 @@ import sys
 import pytest
 
 from labkit import (DRIVER, FABRIC, completion_queues, counters,
-                    fault, has_carrier, ib_port, ip4, link, on,
+                    ethtool_stats, fault, has_carrier, ib_port, ip4, link, on,
                     ping, reason, run, start_on, table, wait_until)
 from offloadkit import growth
 
@@ -298,6 +298,25 @@ def test_there_is_one_receive_queue_wherever_more_could_be():
         on(1, "ip", "link", "del", "kid")
     assert link(3)["num_rx_queues"] == 4
     assert len(receive_queues(3)) == 1
+
+
+# What an HCA's own netdev counts in the fabric, see fab_netdev.c.
+OWN_COUNTERS = {"rx_packets": 1000, "rx_bytes": 64000}
+
+
+@pytest.mark.needs("rings")
+@with_hca("3:rxqs=4")
+def test_what_an_hcas_own_netdev_counts_is_added():
+    ping(1, ip4(3), 5)
+
+    def added():
+        stats = ethtool_stats(3)
+        return all(stats[name] - stats[name.replace("rx_", "rx0_")] == count
+                   for name, count in OWN_COUNTERS.items())
+
+    wait_until("the two are added", added)
+    assert ethtool_stats(3)["rx0_packets"] > 0
+    assert ethtool_stats(3)["multicast"] >= 1000
 
 
 # --- A group's width --------------------------------------------------------
