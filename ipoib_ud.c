@@ -401,7 +401,7 @@ static int ipoib_rx_store_open(struct ipoib_rxq *rxq,
 	unsigned int order = ipoib_rx_pool_order(store->bytes, PAGE_SIZE);
 	struct page_pool_params params = {
 		.order = order,
-		.nid = dev_to_node(ibdev->dev.parent),
+		.nid = ibdev_to_node(ibdev),
 		.dma_dir = DMA_FROM_DEVICE,
 		.max_len = PAGE_SIZE << order,
 		.pool_size = ipoib_rx_pool_pages(pieces, store->bytes,
