@@ -1539,7 +1539,8 @@ static void ipoib_event(struct ib_event_handler *handler,
  * @pkey_index: place of the request's P_Key in the port's table
  * @gid: GID the request came to, or NULL
  * @addr: IP address it came to, or NULL before it matters
- * @found: the first interface that fits
+ * @found: the first interface that fits, held: a child may be deleted as soon
+ *	as its parent's list is let go of
  * @count: how many do
  */
 struct ipoib_search {
@@ -1547,7 +1548,7 @@ struct ipoib_search {
 	u16 pkey_index;
 	const union ib_gid *gid;
 	const struct sockaddr *addr;
-	struct ipoib_dev *found;
+	struct net_device *found;
 	unsigned int count;
 };
 
@@ -1610,8 +1611,10 @@ static void ipoib_search_one(struct ipoib_dev *ipd, struct ipoib_search *search)
 {
 	if (!ipoib_fits(ipd, search))
 		return;
-	if (!search->found)
-		search->found = ipd;
+	if (!search->found) {
+		search->found = ipd->netdev;
+		dev_hold(search->found);
+	}
 	search->count++;
 }
 
@@ -1619,6 +1622,7 @@ static void ipoib_search_all(struct ipoib_hca *hca, struct ipoib_search *search)
 {
 	struct ipoib_dev *ipd, *child;
 
+	dev_put(search->found);
 	search->found = NULL;
 	search->count = 0;
 	list_for_each_entry(ipd, &hca->parents, sibling) {
@@ -1654,6 +1658,7 @@ ipoib_get_net_dev_by_params(struct ib_device *ibdev, u32 port, u16 pkey,
 			    const struct sockaddr *addr, void *client_data)
 {
 	struct ipoib_search search = { .port = port, .gid = gid };
+	struct net_device *top = NULL;
 
 	if (!rdma_protocol_ib(ibdev, port) ||
 	    ib_find_cached_pkey(ibdev, port, pkey, &search.pkey_index))
@@ -1669,7 +1674,10 @@ ipoib_get_net_dev_by_params(struct ib_device *ibdev, u32 port, u16 pkey,
 				     "%u interfaces of port %u have %pISc\n",
 				     search.count, port, addr);
 
-	return search.found ? ipoib_hold_top(search.found->netdev) : NULL;
+	if (search.found)
+		top = ipoib_hold_top(search.found);
+	dev_put(search.found);
+	return top;
 }
 
 /* ---- client ---- */

@@ -3,11 +3,12 @@
 
 import contextlib
 import os
+import subprocess
 
 import pytest
 
-from labkit import (attr, has_carrier, ip4, ip6, link, link_up, on,
-                    reaches, run, wait_until)
+from labkit import (SLOW, attr, has_carrier, ip4, ip6, link, link_up, on,
+                    reaches, run, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("children")]
 
@@ -128,6 +129,37 @@ def test_a_bond_answers_for_what_it_is_made_of():
         run("rmmod", "bonding", check=False)
         on(2, "ip", "addr", "replace", f"{ip4(2)}/24", "dev", "ib0")
         link_up(2)
+
+
+@contextlib.contextmanager
+def asking(address):
+    """Host 1 asks there again and again, whatever comes of it."""
+    process = start_on(1, "nsenter", "-t", os.getpid(), "-m", "sh", "-c",
+                       f"while echo ask {address} {PORT} > {FILE} || :; "
+                       "do :; done", stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=60 * SLOW)
+
+
+def test_who_is_found_may_be_deleted_meanwhile():
+    """A request finds a child that comes and goes, or finds none."""
+    child(1, "kid0", 0x8001, "10.84.0.1")
+    on(1, "ip", "neigh", "replace", "10.84.0.2", "lladdr", link(2)["address"],
+       "dev", "kid0", "nud", "permanent")
+    before = state()["heard"]
+    try:
+        with asking("10.84.0.2"):
+            for _ in range(5):
+                heard = state()["heard"]
+                child(2, "kid0", 0x8001, "10.84.0.2")
+                wait_until("it is found", lambda n=heard: state()["heard"] > n)
+                on(2, "ip", "link", "del", "kid0")
+    finally:
+        on(1, "ip", "link", "del", "kid0")
+    assert state()["heard"] >= before + 5
 
 
 @contextlib.contextmanager
