@@ -10,6 +10,7 @@
  * and stop, netdev tables, mode and sysfs, interface set-up, events, finding an
  * interface, client, notifier, module.
  */
+#include <linux/capability.h>
 #include <linux/ethtool.h>
 #include <linux/in6.h>
 #include <linux/inetdevice.h>
@@ -1129,10 +1130,15 @@ void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast)
  * A sysfs file of an interface must not wait for RTNL: unregistering holds that
  * and waits for the file.
  *
- * Return: 0 with RTNL held, or an errno.
+ * To the root of a container the files in it belong, so their modes do not tell
+ * who may write: that is the administrator of the machine alone.
+ *
+ * Return: 0 with RTNL held; -EPERM, or -ERESTARTNOINTR, of which nobody hears.
  */
 int ipoib_sysfs_lock(struct net_device *dev)
 {
+	if (!capable(CAP_NET_ADMIN))
+		return -EPERM;
 	if (!rtnl_trylock())
 		return restart_syscall();
 	if (dev->reg_state != NETREG_REGISTERED) {
@@ -1156,13 +1162,12 @@ static ssize_t mode_store(struct device *d, struct device_attribute *attr,
 	bool connected = sysfs_streq(buf, "connected");
 	int err;
 
-	if (!connected && !sysfs_streq(buf, "datagram"))
-		return -EINVAL;
-
 	err = ipoib_sysfs_lock(dev);
 	if (err)
 		return err;
-	err = ipoib_mode_set(ipoib_from_netdev(dev), connected, NULL);
+	err = -EINVAL;
+	if (connected || sysfs_streq(buf, "datagram"))
+		err = ipoib_mode_set(ipoib_from_netdev(dev), connected, NULL);
 	rtnl_unlock();
 
 	return err ?: count;
@@ -1193,16 +1198,15 @@ static ssize_t umcast_store(struct device *d, struct device_attribute *attr,
 	unsigned long value;
 	int err;
 
-	err = kstrtoul(buf, 0, &value);
-	if (err)
-		return err;
 	err = ipoib_sysfs_lock(dev);
 	if (err)
 		return err;
-	ipoib_umcast_set(ipoib_from_netdev(dev), value);
+	err = kstrtoul(buf, 0, &value);
+	if (!err)
+		ipoib_umcast_set(ipoib_from_netdev(dev), value);
 	rtnl_unlock();
 
-	return count;
+	return err ?: count;
 }
 static DEVICE_ATTR_RW(umcast);
 

