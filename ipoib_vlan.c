@@ -190,6 +190,8 @@ static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 	struct ipoib_dev *ipd;
 	int err;
 
+	if (!ipoib_pkey_valid(pkey))
+		return -EINVAL;
 	if (ipoib_pkey_same(parent->home_pkey, pkey) ||
 	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey) ||
 	    ipoib_child_find(parent, pkey))

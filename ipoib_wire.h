@@ -19,6 +19,7 @@
 #include <linux/if_infiniband.h>
 #include <linux/in6.h>
 #include <linux/kernel.h>
+#include <linux/kstrtox.h>
 #include <linux/log2.h>
 #include <linux/string.h>
 #include <linux/types.h>
@@ -95,22 +96,30 @@ static inline bool ipoib_pkey_same(u16 a, u16 b)
 	return !((a ^ b) & IPOIB_PKEY_BASE);
 }
 
+/* digits of a number with its prefix; more are zeros that nobody writes */
+#define IPOIB_PKEY_DIGITS	32
+
 /**
  * ipoib_pkey_parse() - read a P_Key from what a user wrote to sysfs
  * @buf: text: decimal, 0x hexadecimal or 0 octal; the rest of the line is free
- * @pkey: the P_Key as written, without the membership bit added
+ * @pkey: the P_Key as written, without the membership bit added; it may be one
+ *	of the two that name no partition
  *
- * Return: 0, or -EINVAL for junk, what does not fit 16 bits, and the two
- * values that name no partition.
+ * Return: 0, or -EINVAL for junk and for what does not fit 16 bits.
  */
 static inline int ipoib_pkey_parse(const char *buf, u16 *pkey)
 {
+	char word[IPOIB_PKEY_DIGITS + 1];
 	int value;
 	int used;
 
-	if (sscanf(buf, "%i%n", &value, &used) != 1)
+	buf = skip_spaces(buf);
+	if (sscanf(buf, "%i%n", &value, &used) != 1 || used >= sizeof(word))
 		return -EINVAL;
-	if (value <= 0 || value > U16_MAX || !ipoib_pkey_valid(value))
+
+	/* what is too large sscanf() wraps, where kstrtoint() refuses it */
+	strscpy(word, buf, used + 1);
+	if (kstrtoint(word, 0, &value) || value < 0 || value > U16_MAX)
 		return -EINVAL;
 
 	*pkey = value;
