@@ -23,19 +23,38 @@
 #include "ipoib.h"
 
 static const struct nla_policy ipoib_policy[IFLA_IPOIB_MAX + 1] = {
+	/* of these none is cut, or filled up, to two bytes */
+	[IFLA_IPOIB_UNSPEC] = { .strict_start_type = IFLA_IPOIB_PKEY },
 	[IFLA_IPOIB_PKEY] = { .type = NLA_U16 },
-	[IFLA_IPOIB_MODE] = NLA_POLICY_MAX(NLA_U16, IPOIB_MODE_CONNECTED),
+	[IFLA_IPOIB_MODE] = { .type = NLA_U16 },
 	[IFLA_IPOIB_UMCAST] = { .type = NLA_U16 },
 };
 
 /* ---- change ---- */
+
+static int ipoib_link_mode(struct ipoib_dev *ipd, struct nlattr *data[],
+			   struct netlink_ext_ack *extack)
+{
+	u16 mode;
+
+	if (!data || !data[IFLA_IPOIB_MODE])
+		return 0;
+
+	mode = nla_get_u16(data[IFLA_IPOIB_MODE]);
+	if (mode <= IPOIB_MODE_CONNECTED)
+		return ipoib_mode_set(ipd, mode == IPOIB_MODE_CONNECTED,
+				      extack);
+
+	NL_SET_ERR_MSG_ATTR(extack, data[IFLA_IPOIB_MODE],
+			    "The mode is 0, datagram, or 1, connected");
+	return -EINVAL;
+}
 
 static int ipoib_changelink(struct net_device *dev, struct nlattr *tb[],
 			    struct nlattr *data[],
 			    struct netlink_ext_ack *extack)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	u16 mode;
 	int err;
 
 	if (!data)
@@ -50,12 +69,9 @@ static int ipoib_changelink(struct net_device *dev, struct nlattr *tb[],
 		return -EOPNOTSUPP;
 	}
 
-	if (data[IFLA_IPOIB_MODE]) {
-		mode = nla_get_u16(data[IFLA_IPOIB_MODE]);
-		err = ipoib_mode_set(ipd, mode == IPOIB_MODE_CONNECTED, extack);
-		if (err)
-			return err;
-	}
+	err = ipoib_link_mode(ipd, data, extack);
+	if (err)
+		return err;
 
 	if (data[IFLA_IPOIB_UMCAST])
 		ipoib_umcast_set(ipd, nla_get_u16(data[IFLA_IPOIB_UMCAST]));
@@ -193,18 +209,6 @@ static int ipoib_newlink_broadcast(struct ipoib_dev *ipd, struct nlattr *tb[],
 	return -EINVAL;
 }
 
-static int ipoib_newlink_mode(struct nlattr *data[],
-			      struct netlink_ext_ack *extack)
-{
-	if (!data || !data[IFLA_IPOIB_MODE] ||
-	    nla_get_u16(data[IFLA_IPOIB_MODE]) == IPOIB_MODE_DATAGRAM)
-		return 0;
-
-	NL_SET_ERR_MSG_ATTR(extack, data[IFLA_IPOIB_MODE],
-			    "This interface does not offer connected mode");
-	return -EINVAL;
-}
-
 /* What the user asked for, on top of what is the parent's. */
 static int ipoib_newlink_fill(struct ipoib_dev *ipd, struct nlattr *tb[],
 			      struct nlattr *data[],
@@ -216,6 +220,9 @@ static int ipoib_newlink_fill(struct ipoib_dev *ipd, struct nlattr *tb[],
 	if (err)
 		return err;
 	err = ipoib_newlink_broadcast(ipd, tb, extack);
+	if (err)
+		return err;
+	err = ipoib_link_mode(ipd, data, extack);
 	if (err)
 		return err;
 
@@ -244,9 +251,6 @@ static int ipoib_newlink(struct net_device *dev,
 	if (err)
 		return err;
 	err = ipoib_newlink_address(parent, tb, &guid, extack);
-	if (err)
-		return err;
-	err = ipoib_newlink_mode(data, extack);
 	if (err)
 		return err;
 
