@@ -167,7 +167,8 @@ static void ipoib_get_channels(struct net_device *dev,
 {
 	channels->max_rx = 1;
 	channels->rx_count = 1;
-	channels->max_tx = dev->num_tx_queues;
+	channels->max_tx = min_t(unsigned int, dev->num_tx_queues,
+				 IPOIB_MAX_TXQ);
 	channels->tx_count = dev->real_num_tx_queues;
 }
 

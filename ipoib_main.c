@@ -1355,6 +1355,7 @@ struct net_device *ipoib_dev_alloc(struct ib_device *ibdev, u32 port,
 static int ipoib_plug_transport(struct net_device *dev, struct ib_device *ibdev,
 				u32 port)
 {
+	unsigned int queues;
 	int err;
 
 	err = rdma_init_netdev(ibdev, port, RDMA_NETDEV_IPOIB, "ib%d",
@@ -1363,9 +1364,9 @@ static int ipoib_plug_transport(struct net_device *dev, struct ib_device *ibdev,
 		return err;
 
 	ipoib_ud_setup(dev, ibdev, port);
-	/* rtnetlink has made as many of either as any HCA may want */
-	return netif_set_real_num_queues(dev, ipoib_ud_default_queues(ibdev),
-					 1);
+	/* `ip link add numtxqueues` allocates what it likes */
+	queues = min(ipoib_ud_default_queues(ibdev), dev->num_tx_queues);
+	return netif_set_real_num_queues(dev, queues, 1);
 }
 
 static void ipoib_set_features(struct net_device *dev,

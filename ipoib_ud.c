@@ -1690,6 +1690,7 @@ static int ipoib_ud_set_real(struct ipoib_dev *ipd, unsigned int count)
  *
  * Return: 0 or an errno; then as many queues as before, or some of the new.
  * -EBUSY when one that is to go still has packets under way.
+ * -EINVAL for more than there is room for.
  */
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 {
@@ -1698,6 +1699,8 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 
 	ASSERT_RTNL();
 
+	if (count > IPOIB_MAX_TXQ)
+		return -EINVAL;
 	/* before a child's first open there are none to change */
 	if (!ipd->ud.num_txq)
 		return netif_set_real_num_tx_queues(dev, count);

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from labkit import ethtool_stats, ip4, on, ping, spray, wait_until
+from labkit import (ethtool_stats, has_carrier, ip4, link, on, ping, spray,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
 
@@ -77,3 +78,38 @@ def test_each_queue_has_a_queue_pair():
     ready = [line for line in text.splitlines() if "state RTS" in line and
              not re.match(r"qpn 0x00000[01] ", line)]
     assert len(ready) == queues
+
+
+@pytest.fixture(params=[1, 3, 8, 9, 64])
+def child(request):
+    """One that the stack has so many queues for; their number."""
+    for host, more in ((1, ("numtxqueues", request.param, "numrxqueues", 4)),
+                       (2, ())):
+        on(host, "ip", "link", "add", "link", "ib0", "name", "kid", *more,
+           "type", "ipoib")
+        on(host, "ip", "addr", "add", f"10.83.0.{host}/24", "dev", "kid")
+        on(host, "ip", "link", "set", "kid", "up")
+    yield request.param
+    for host in (1, 2):
+        on(host, "ip", "link", "del", "kid")
+
+
+def test_a_child_of_another_number_of_queues(child):
+    """The stack's may be fewer than are ours, or more."""
+    most = min(child, 8)
+    wait_until("carrier", lambda: has_carrier(1, "kid"))
+    wait_until("an answer", lambda: ping(1, "10.83.0.2", 1, check=False))
+    assert link(1, "kid")["num_tx_queues"] == child
+    assert len(packets_by_queue(ethtool_stats(1, "kid"))) <= most
+    shown = on(1, "ethtool", "-l", "kid").stdout
+    assert re.findall(r"^(RX|TX):\s+(\d+)$", shown, re.M)[:2] == [
+        ("RX", "1"), ("TX", str(most))]
+    for count in (most, 1, most):
+        on(1, "ethtool", "-L", "kid", "tx", count)
+        ping(1, "10.83.0.2", 3)
+        assert len(packets_by_queue(ethtool_stats(1, "kid"))) == count
+    for count in (most + 1, 64):
+        assert on(1, "ethtool", "-L", "kid", "tx", count,
+                  check=False).returncode
+    spray(1, "10.83.0.2")
+    ping(1, "10.83.0.2", 3)
