@@ -484,6 +484,8 @@ static bool ipoib_identity_take_gid(struct ipoib_dev *ipd)
 		return false;
 
 	dev_addr_mod(ipd->netdev, at, gid.raw, sizeof(gid.raw));
+	/* the memberships in force, and all paths, are the old one's */
+	ipoib_link_post(ipd, IPOIB_EV_JOIN_LOST);
 	ipoib_announce_later(ipd);
 	return true;
 }
@@ -776,6 +778,8 @@ static int ipoib_open(struct net_device *dev)
 
 	mutex_lock(&ipd->link.lock);
 	clear_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	/* there was none to lose */
+	clear_bit(IPOIB_EV_JOIN_LOST, &ipd->link.posted);
 	ipoib_link_read(ipd, &now);
 	if (err)
 		now.pkey = 0;

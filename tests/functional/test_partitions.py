@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import json
 import pathlib
 import re
@@ -358,6 +359,63 @@ def test_a_guid_of_ones_own():
             check=False).returncode == 0)
         link_up(2)
     wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
+
+
+def memberships(pkey):
+    """Port GIDs in each group of a partition, as the administrator has them."""
+    out = run("saquery", "-C", "fab0", "--smkey", 1, "-m").stdout
+    found = {}
+    for mgid, port_gid in re.findall(
+            r"MGID\.+(\S+)\s+Mlid\.+\S+\s+PortGid\.+(\S+)", out):
+        if f"401b:{pkey:x}:" in mgid or f"601b:{pkey:x}:" in mgid:
+            found.setdefault(mgid, set()).add(
+                ipaddress.IPv6Address(port_gid))
+    return found
+
+
+def gid(address):
+    """The GID in a link address."""
+    return ipaddress.IPv6Address(bytes.fromhex(address.replace(":", ""))[4:])
+
+
+def test_a_parents_guid_is_a_running_childs_too():
+    """It belongs to no group by its old one, and is reached by the new."""
+    for host in (1, 2):
+        add(host, NAME)
+        for address in (f"10.86.0.{host}/24", f"fd86::{host}/64"):
+            on(host, "ip", "addr", "add", address, "dev", NAME)
+    on(2, "ip", "link", "set", "ib0", "down")
+    for host in (1, 2):
+        on(host, "ip", "link", "set", NAME, "up")
+        on(host, "ip", "addr", "replace", f"fd86::{host}/64", "dev", NAME,
+           "nodad")
+    address, old = link(2)["address"], gid(link(2, NAME)["address"])
+    wanted = address[:36] + "02:fa:b0:00:0a:00:00:77"
+    guid = "0x02fab0000a000077"
+    run("lab-guid", "add", 2, guid)
+    try:
+        for to in ("10.86.0.2", "fd86::2"):
+            wait_until("an answer", lambda one=to: ping(1, one, 1,
+                                                        check=False))
+        assert old in memberships(PKEY)["ff12:401b:8001::ffff:ffff"]
+        on(2, "ip", "link", "set", "ib0", "address", wanted)
+        new = gid(link(2, NAME)["address"])
+        assert new == gid(wanted) != old
+        wait_until("it is in the group by its new one", lambda: new in
+                   memberships(PKEY)["ff12:401b:8001::ffff:ffff"])
+        wait_until("the old is in none", lambda: not any(
+            old in gids for gids in memberships(PKEY).values()))
+        wait_until("carrier", lambda: has_carrier(2, NAME))
+        for to in ("10.86.0.2", "fd86::2"):
+            on(1, "ip", "neigh", "flush", "dev", NAME)
+            wait_until("an answer", lambda one=to: ping(1, one, 1,
+                                                        check=False))
+            ping(1, to)
+    finally:
+        on(2, "ip", "link", "set", "ib0", "address", address)
+        wait_until("nobody uses it any more", lambda: run(
+            "lab-guid", "del", 2, guid, check=False).returncode == 0)
+        link_up(2)
 
 
 # --- Many ---------------------------------------------------------------------
