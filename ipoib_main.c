@@ -752,6 +752,13 @@ static int ipoib_make_tables(struct ipoib_dev *ipd)
 	return 0;
 }
 
+/* RTNL. Rings are most of the cost of a child, and most may be down. */
+static void ipoib_slim_down(struct ipoib_dev *ipd)
+{
+	if (ipd->parent)
+		ipoib_ud_release(ipd);
+}
+
 static int ipoib_open(struct net_device *dev)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
@@ -771,8 +778,10 @@ static int ipoib_open(struct net_device *dev)
 	ipoib_identity_take(ipd);
 	err = ipoib_transport_open(ipd);
 	/* a P_Key that is not there yet may come: up, but no carrier */
-	if (err && err != -ENOENT)
+	if (err && err != -ENOENT) {
+		ipoib_slim_down(ipd);
 		return err;
+	}
 	if (err)
 		event = IPOIB_EV_ADMIN_UP_NO_PKEY;
 
@@ -811,9 +820,7 @@ static int ipoib_stop(struct net_device *dev)
 	/* no work of this queue takes RTNL */
 	flush_workqueue(ipd->wq);
 	ipoib_transport_close(ipd);
-	/* rings are most of the cost of a child, and most may be down */
-	if (ipd->parent)
-		ipoib_ud_release(ipd);
+	ipoib_slim_down(ipd);
 	return 0;
 }
 

@@ -275,8 +275,11 @@ class OpeningChild(Deed):
         ip("link", "set", CHILD, "up", check=True, host=PEER)
         self.anew()
 
+    def prepare(self):
+        self.before = resources(HOST)
+
     def anew(self):
-        """One that was open keeps its queues."""
+        """One that was never open."""
         ip("link", "del", CHILD, check=True)
         ip("link", "add", "link", "ib0", "name", CHILD, "type", "ipoib",
            "pkey", "0x8001", check=True)
@@ -296,6 +299,8 @@ class OpeningChild(Deed):
 
     def refused(self):
         assert attr(HOST, "link_reason", CHILD) == "admin-down"
+        wait_until("it has given back what it had got",
+                   lambda: resources(HOST) == self.before)
 
     def undo(self):
         self.anew()
