@@ -1276,6 +1276,7 @@ int ipoib_child_register(struct ipoib_dev *ipd);
 void ipoib_child_unlist(struct ipoib_dev *ipd);
 void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list);
 void ipoib_children_follow(struct ipoib_dev *parent, bool up);
+void ipoib_children_begin_stop(struct ipoib_dev *parent);
 
 /* ---- ipoib_neigh.c: drops, parking --------------------------------------- */
 
@@ -1352,6 +1353,7 @@ void ipoib_ud_init_early(struct ipoib_dev *ipd);
 void ipoib_ud_offer_stats(struct net_device *dev);
 void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 	__must_hold(&ipd->link.lock);
+void ipoib_ud_begin_stop(struct ipoib_dev *ipd);
 void ipoib_ud_quiesce(struct ipoib_dev *ipd);
 int ipoib_ud_recreate(struct ipoib_dev *ipd);
 void ipoib_ud_release(struct ipoib_dev *ipd);

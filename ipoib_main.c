@@ -1741,7 +1741,8 @@ static void ipoib_dev_condemn(struct ipoib_dev *ipd)
 
 /*
  * Children are made and deleted under RTNL. Once the parent is DEAD none is
- * made any more; those that are there go with it.
+ * made any more; those that are there go with it. Nobody is halfway through an
+ * open then, so what is posted is all there will be.
  */
 static void ipoib_condemn_children(struct ipoib_dev *parent)
 {
@@ -1750,6 +1751,7 @@ static void ipoib_condemn_children(struct ipoib_dev *parent)
 	rtnl_lock();
 	while ((child = ipoib_child_next(parent, child)))
 		ipoib_dev_condemn(child);
+	ipoib_children_begin_stop(parent);
 	rtnl_unlock();
 }
 
@@ -1758,8 +1760,6 @@ static void ipoib_quit_parent(struct ipoib_dev *ipd)
 	ib_unregister_event_handler(&ipd->event_handler);
 	ipoib_dev_condemn(ipd);
 	ipoib_condemn_children(ipd);
-	if (cancel_delayed_work_sync(&ipd->link.rtnl_work))
-		dev_put(ipd->netdev);
 }
 
 static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
@@ -1843,8 +1843,12 @@ static void ipoib_remove_one(struct ib_device *ibdev, void *client_data)
 	struct ipoib_dev *ipd, *next;
 	LIST_HEAD(list);
 
+	/* all of them, before the first is waited for */
 	list_for_each_entry(ipd, &hca->parents, sibling)
 		ipoib_quit_parent(ipd);
+	list_for_each_entry(ipd, &hca->parents, sibling)
+		if (cancel_delayed_work_sync(&ipd->link.rtnl_work))
+			dev_put(ipd->netdev);
 
 	rtnl_lock();
 	list_for_each_entry_safe(ipd, next, &hca->parents, sibling) {

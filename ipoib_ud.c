@@ -1375,6 +1375,23 @@ static int ipoib_ud_detach(struct net_device *dev, struct ib_device *ibdev,
 }
 
 /**
+ * ipoib_ud_begin_stop() - have the HCA give back all work requests
+ * @ipd: interface that is about to be stopped
+ *
+ * What it takes counts from here on: where several interfaces are stopped one
+ * after another, an HCA that gives nothing back is waited for once, and not
+ * once for each. Does nothing where nothing is posted.
+ *
+ * Context: process, link.lock not held.
+ */
+void ipoib_ud_begin_stop(struct ipoib_dev *ipd)
+{
+	mutex_lock(&ipd->link.lock);
+	ipoib_ud_set_error(ipd);
+	mutex_unlock(&ipd->link.lock);
+}
+
+/**
  * ipoib_ud_quiesce() - have the HCA give back all work requests, and wait
  * @ipd: interface; its transmit queues are stopped
  *

@@ -276,6 +276,21 @@ static void ipoib_child_follow(struct ipoib_dev *child, bool up)
 }
 
 /**
+ * ipoib_children_begin_stop() - a parent and its children are about to stop
+ * @parent: interface; it goes down, or away, and they go with it
+ *
+ * Context: RTNL.
+ */
+void ipoib_children_begin_stop(struct ipoib_dev *parent)
+{
+	struct ipoib_dev *child = NULL;
+
+	ipoib_ud_begin_stop(parent);
+	while ((child = ipoib_child_next(parent, child)))
+		ipoib_ud_begin_stop(child);
+}
+
+/**
  * ipoib_children_follow() - take the children along as the parent goes
  * @parent: interface that has just gone up, or is just going down
  * @up: which of the two
@@ -292,6 +307,8 @@ void ipoib_children_follow(struct ipoib_dev *parent, bool up)
 	if (ipoib_link_is_dead(parent))
 		return;
 
+	if (!up)
+		ipoib_children_begin_stop(parent);
 	while ((child = ipoib_child_next(parent, child)))
 		ipoib_child_follow(child, up);
 }

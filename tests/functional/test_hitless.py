@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """Nothing is lost while subnet managers come and go, and ports are changed."""
 
+import contextlib
 import pathlib
 import re
 import sys
+import time
 
 import pytest
 
-from labkit import (BROADCAST, FABRIC, SLOW, all_active, edit, ethtool_stats,
-                    group_mlid, has_carrier, ip4, lid, link, link_up, mft, on,
-                    ping, pinging, port_dir, queue_pairs, run, start_on,
-                    switch_port, table, wait_until)
+from labkit import (BROADCAST, DRIVER, FABRIC, SLOW, all_active, edit,
+                    ethtool_stats, group_mlid, has_carrier, ip4, lid, link,
+                    link_up, mft, on, ping, pinging, port_dir, queue_pairs,
+                    run, start_on, switch_port, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -294,15 +296,58 @@ def test_a_completion_queue_in_error_is_made_anew():
                timeout=60)
 
 
-def test_a_wedged_hca_does_not_hold_up_stop():
-    """No completion comes back, and the interface goes down all the same."""
-    path = pathlib.Path(FABRIC / "fab2/faults/completions")
+@contextlib.contextmanager
+def wedged(host):
+    """The parent and three children, and an HCA that gives nothing back."""
+    names = [f"kid{number}" for number in range(3)]
+    for name in names:
+        on(host, "ip", "link", "add", "link", "ib0", "name", name, "type",
+           "ipoib")
+        on(host, "ip", "link", "set", name, "up")
+    for name in names:
+        wait_until("carrier", lambda one=name: has_carrier(host, one))
+    path = pathlib.Path(FABRIC / f"fab{host}/faults/completions")
     path.write_text("stall dir=any")
     try:
-        ping(1, ip4(2), 3, "-W", 1, check=False)
-        on(2, "ip", "link", "set", "ib0", "down", timeout=10)
+        ping(host, ip4(1), 3, "-W", 1, check=False)
+        yield names
     finally:
         path.write_text("off")
-    link_up(2)
+        for name in names:
+            on(host, "ip", "link", "del", name, check=False)
+
+
+@contextlib.contextmanager
+def within(seconds):
+    """So long at most, by the clock on the wall where that says something."""
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    assert took <= seconds * SLOW, took
+
+
+def test_a_wedged_hca_does_not_hold_up_stop():
+    """No completion comes back, and all go down all the same, together."""
+    try:
+        with wedged(2) as names:
+            with within(10):
+                on(2, "ip", "link", "set", "ib0", "down")
+            for name in ("ib0", *names):
+                assert "UP" not in link(2, name)["flags"]
+    finally:
+        link_up(2)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+def test_a_wedged_hca_does_not_hold_up_removal():
+    try:
+        with wedged(2), within(10):
+            run("lab-driver", "unload")
+    finally:
+        run("lab-driver", "load", DRIVER)
+        run("lab-hosts")
+    for host in (1, 2):
+        link_up(host)
     wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
                timeout=60)
