@@ -378,6 +378,7 @@ ipoib_link_facts(struct ipoib_dev *ipd, struct ipoib_link_facts *facts)
 	facts->state = ipd->link.state;
 	facts->kept = READ_ONCE(ipd->ud.kept);
 	facts->restarting = test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	facts->carrier = netif_carrier_ok(ipd->netdev);
 	facts->gid_good = ipoib_gid_is_good(ipd);
 	facts->pkey = ipd->link.pkey;
 	if (!ib_query_port(ipd->ibdev, ipd->port, &attr)) {
@@ -638,6 +639,15 @@ static void ipoib_mtu_follow(struct ipoib_dev *ipd, unsigned int group_mtu)
 	ipd->admin_mtu = admin_mtu;
 }
 
+/* RTNL. The link may be gone by now, and with it what this was begun for. */
+static void ipoib_carrier_on(struct ipoib_dev *ipd)
+{
+	mutex_lock(&ipd->link.lock);
+	if (ipd->link.state == IPOIB_LINK_ACTIVE)
+		netif_carrier_on(ipd->netdev);
+	mutex_unlock(&ipd->link.lock);
+}
+
 static void ipoib_carrier(struct ipoib_dev *ipd)
 {
 	unsigned int mtu_bytes = 0;
@@ -652,10 +662,7 @@ static void ipoib_carrier(struct ipoib_dev *ipd)
 	/* calls back into our ndo and the stack's notifiers: no lock held */
 	ipoib_mtu_follow(ipd, mtu_bytes);
 
-	mutex_lock(&ipd->link.lock);
-	if (ipd->link.state == IPOIB_LINK_ACTIVE)
-		netif_carrier_on(ipd->netdev);
-	mutex_unlock(&ipd->link.lock);
+	ipoib_carrier_on(ipd);
 	if (ipd->announcements)
 		set_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs);
 }
@@ -933,7 +940,7 @@ static int ipoib_lower_change_mtu(struct ipoib_dev *ipd, int mtu_bytes)
 	netif_carrier_off(ipd->netdev);
 	err = ipd->lower->ndo_change_mtu(ipd->netdev, mtu_bytes);
 	if (carrier)
-		netif_carrier_on(ipd->netdev);
+		ipoib_carrier_on(ipd);
 
 	return err;
 }

@@ -1361,7 +1361,8 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
  * @IPOIB_WHY_PORT_DOWN: the port is not ACTIVE
  * @IPOIB_WHY_LID_0: the port has no LID
  * @IPOIB_WHY_GID_ABSENT: the interface's GID is not in the port's table
- * @IPOIB_WHY_RESTARTING: the queue pairs are being started anew
+ * @IPOIB_WHY_RESTARTING: the queue pairs are being started anew, or all is done
+ *	but telling the stack
  * @IPOIB_WHY_MTU_MISMATCH: the broadcast group's MTU is more than the port can
  * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer
  * @IPOIB_WHY_BCAST_JOINING: the broadcast group is not joined yet
@@ -1388,6 +1389,7 @@ enum ipoib_link_reason {
  * @state: of the link
  * @kept: the HCA keeps a queue pair
  * @restarting: its transport is being closed and opened
+ * @carrier: the stack has been told that there is one
  * @port_active: the port is ACTIVE
  * @gid_good: own GID is in the port's table
  * @pkey: own P_Key
@@ -1400,6 +1402,7 @@ struct ipoib_link_facts {
 	enum ipoib_link_state state;
 	bool kept;
 	bool restarting;
+	bool carrier;
 	bool port_active;
 	bool gid_good;
 	u16 pkey;
@@ -1442,7 +1445,8 @@ ipoib_link_why(const struct ipoib_link_facts *facts)
 
 	switch (facts->state) {
 	case IPOIB_LINK_ACTIVE:
-		return IPOIB_WHY_UP;
+		/* what switches it on may wait for RTNL a while */
+		return facts->carrier ? IPOIB_WHY_UP : IPOIB_WHY_RESTARTING;
 	case IPOIB_LINK_DOWN:
 		return IPOIB_WHY_ADMIN_DOWN;
 	case IPOIB_LINK_NO_PKEY:

@@ -38,6 +38,15 @@ def test_up_and_admin_down():
     back(2)
 
 
+def test_up_is_said_with_the_carrier_and_not_before():
+    for _ in range(5):
+        on(2, "ip", "link", "set", "ib0", "down")
+        on(2, "ip", "link", "set", "ib0", "up")
+        wait_until("it says up", lambda: reason(2) == "up", timeout=60)
+        assert has_carrier(2)
+    back(2)
+
+
 @pytest.mark.core
 def test_port_down():
     set_link(2, "down")

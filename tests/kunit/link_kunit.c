@@ -366,10 +366,22 @@ static void why_of_each_state(struct kunit *test)
 	struct ipoib_link_facts facts = link_joining();
 	unsigned int s;
 
+	facts.carrier = true;
 	for (s = 0; s < IPOIB_LINK_STATES; s++) {
 		facts.state = s;
 		KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), want[s]);
 	}
+}
+
+/* the link is there before the stack knows: only then it is up */
+static void why_active_without_carrier(struct kunit *test)
+{
+	struct ipoib_link_facts facts = link_joining();
+
+	facts.state = IPOIB_LINK_ACTIVE;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_RESTARTING);
+	facts.carrier = true;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_UP);
 }
 
 /* what has to be mended first is said first */
@@ -431,6 +443,7 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(ack_settles_every_difference),
 	KUNIT_CASE(ack_of_one_event_keeps_the_others),
 	KUNIT_CASE(why_of_each_state),
+	KUNIT_CASE(why_active_without_carrier),
 	KUNIT_CASE(why_joining_in_the_order_of_mending),
 	KUNIT_CASE(why_without_a_subnet_manager),
 	KUNIT_CASE(why_has_a_word_for_each),
