@@ -101,29 +101,51 @@ static void ipoib_ring_param(const char *name, int *value, u32 least)
 
 /* ---- levels ---- */
 
-static bool ipoib_pkey_is_there(struct ipoib_dev *ipd, u16 pkey,
-				struct ipoib_link_view *view)
+/*
+ * Where a P_Key is in the port's table, as full member if it is that anywhere.
+ * ib_core reads the table before it tells of a change; the HCA itself is asked
+ * for a key that is not there alone, because events get lost. -ENOENT when that
+ * has none either.
+ */
+static int ipoib_pkey_index(struct ipoib_dev *ipd, u16 pkey, u16 *index)
+{
+	if (!pkey)
+		return -ENOENT;
+	if (!ib_find_cached_pkey(ipd->ibdev, ipd->port, pkey, index))
+		return 0;
+
+	return ib_find_pkey(ipd->ibdev, ipd->port, pkey, index);
+}
+
+static int ipoib_pkey_look(struct ipoib_dev *ipd, u16 pkey,
+			   struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
 {
-	if (!pkey || ib_find_pkey(ipd->ibdev, ipd->port, pkey,
-				  &view->pkey_index))
-		return false;
-
 	view->pkey = pkey;
-	return true;
+	return ipoib_pkey_index(ipd, pkey, &view->pkey_index);
 }
 
 /*
  * A parent keeps the P_Key it came up with wherever it moves to in the table,
  * takes the first entry only when its own is gone, and goes home when that
- * comes back. A child's is for life.
+ * comes back. A child's is for life. And what an HCA does not answer it has not
+ * said to be gone.
  */
 static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
 {
-	if (ipoib_pkey_is_there(ipd, ipd->home_pkey, view) ||
-	    ipoib_pkey_is_there(ipd, ipd->link.pkey, view))
+	int err;
+
+	err = ipoib_pkey_look(ipd, ipd->home_pkey, view);
+	if (err == -ENOENT)
+		err = ipoib_pkey_look(ipd, ipd->link.pkey, view);
+	if (!err)
 		return;
+	if (err != -ENOENT) {
+		view->pkey = ipd->link.acted.pkey;
+		view->pkey_index = ipd->link.acted.pkey_index;
+		return;
+	}
 
 	view->pkey_index = 0;
 	if (ipd->parent ||
@@ -551,9 +573,7 @@ static int ipoib_transport_open(struct ipoib_dev *ipd)
 	u16 index;
 	int err;
 
-	if (!pkey)
-		return -ENOENT;
-	err = ib_find_pkey(ipd->ibdev, ipd->port, pkey, &index);
+	err = ipoib_pkey_index(ipd, pkey, &index);
 	if (err)
 		return err;
 	if (rn->set_id)

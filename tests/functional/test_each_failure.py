@@ -103,8 +103,8 @@ class Deed:
 class Opening(Deed):
     """An interface goes up and joins the broadcast group."""
 
-    verbs = {"query_port", "query_pkey", "create_ah", "modify_qp",
-             "post_recv", "attach_mcast"}
+    verbs = {"query_port", "create_ah", "modify_qp", "post_recv",
+             "attach_mcast"}
 
     def begin(self):
         ip("link", "set", "ib0", "down", check=True)

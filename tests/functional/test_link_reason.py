@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from labkit import (attr, edit, fault, has_carrier, ip4, ip6, on, ping,
+from labkit import (attr, edit, events, fault, has_carrier, ip4, ip6, on, ping,
                     port_is_active, reason, run, set_link, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
@@ -89,6 +89,27 @@ def test_pkey_absent():
         why(2, "pkey-absent")
         assert attr(2, "link_reason") == "pkey-absent pkey=0xffff"
     back(2)
+
+
+def changes(host):
+    return int(attr(host, "carrier_changes"))
+
+
+def test_a_table_that_cannot_be_read_has_lost_no_key():
+    """Nor is it read for one that ib_core knows of, as long as that is so."""
+    free = max(table(2, "guids")) + 1
+    with fault("fab2", "verbs", "query_pkey every=1 errno=EIO"):
+        before = changes(2)
+        for guid in (0x02fab0000a000003, 0):
+            seen = events("fab2/port1")["GID_CHANGE"]
+            edit(2, "guids", f"{free} {guid:#x}")
+            wait_until("an event told of it", lambda n=seen:
+                       events("fab2/port1")["GID_CHANGE"] > n)
+        ping(2, ip4(1), 10)
+        assert changes(2) == before
+        on(2, "ip", "link", "set", "ib0", "down")
+        on(2, "ip", "link", "set", "ib0", "up")
+        back(2)
 
 
 def test_sm_unreachable():
