@@ -244,14 +244,25 @@ static const struct file_operations ipoib_fs_path_fops = {
 	.release = ipoib_fs_release,
 };
 
-/* an interface of this name in another namespace may have been first */
+/*
+ * An interface of this name in another namespace may have been first, and one
+ * of this name and number in a third. The first of a row is the one that keeps
+ * the name as it is.
+ */
 static void ipoib_fs_name(const struct net_device *dev, const char *tail,
-			  bool alone, char *name, size_t size)
+			  unsigned int nth, char *name, size_t size)
 {
-	if (alone)
+	switch (nth) {
+	case 0:
 		snprintf(name, size, "%s_%s", dev->name, tail);
-	else
+		break;
+	case 1:
 		snprintf(name, size, "%s@%d_%s", dev->name, dev->ifindex, tail);
+		break;
+	default:
+		snprintf(name, size, "%s@%d.%u_%s", dev->name, dev->ifindex,
+			 nth, tail);
+	}
 }
 
 static bool ipoib_fs_is_free(const char *name)
@@ -262,14 +273,16 @@ static bool ipoib_fs_is_free(const char *name)
 	return !there;
 }
 
+/* RTNL, so that a name which is free stays so. */
 static struct dentry *ipoib_fs_create(struct ipoib_dev *ipd, const char *tail,
 				      const struct file_operations *fops)
 {
-	char name[IFNAMSIZ + 24];
+	unsigned int nth = 0;
+	char name[IFNAMSIZ + 32];
 
-	ipoib_fs_name(ipd->netdev, tail, true, name, sizeof(name));
-	if (!ipoib_fs_is_free(name))
-		ipoib_fs_name(ipd->netdev, tail, false, name, sizeof(name));
+	do
+		ipoib_fs_name(ipd->netdev, tail, nth++, name, sizeof(name));
+	while (!ipoib_fs_is_free(name));
 
 	return debugfs_create_file(name, 0444, ipoib_fs_root, ipd, fops);
 }

@@ -69,6 +69,25 @@ def test_names_are_told_apart_over_namespaces():
             rf"ib0(@\d+)?_{kind}", name)]) == HOSTS + 1
 
 
+def test_equal_names_and_numbers_are_told_apart():
+    """Each namespace counts its own, so a third may have both in common."""
+    def files():
+        return {path.name for path in DEBUG.glob("twin*")}
+
+    try:
+        for host in (1, 2, 3):
+            on(host, "ip", "link", "add", "link", "ib0", "name", "twin",
+               "index", 777, "type", "ipoib")
+        assert files() == {f"twin{more}_{kind}" for kind in ("mcg", "path")
+                           for more in ("", "@777", "@777.2")}
+        for name in files():
+            (DEBUG / name).read_text()
+    finally:
+        for host in (1, 2, 3):
+            on(host, "ip", "link", "del", "twin", check=False)
+    assert not files()
+
+
 def test_files_follow_a_new_name():
     on(4, "ip", "link", "set", "ib0", "down")
     on(4, "ip", "link", "set", "ib0", "name", "left0")
