@@ -1241,6 +1241,13 @@ do {									\
 		netdev_warn((ipd)->netdev, fmt, ##__VA_ARGS__);		\
 } while (0)
 
+/* why something was refused, where the errno is all there is otherwise */
+#define ipoib_info(ipd, fmt, ...)					\
+do {									\
+	if (net_ratelimit())						\
+		netdev_info((ipd)->netdev, fmt, ##__VA_ARGS__);		\
+} while (0)
+
 /* ---- ipoib_main.c -------------------------------------------------------- */
 
 extern struct ib_sa_client ipoib_sa_client;

@@ -972,17 +972,20 @@ static int ipoib_lower_change_mtu(struct ipoib_dev *ipd, int mtu_bytes)
 static int ipoib_change_mtu(struct net_device *dev, int new_mtu)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
+	int most = ipoib_ud_mtu_bytes(ipd->max_ib_mtu);
 	int mtu_bytes = new_mtu;
 
-	if (new_mtu < IPOIB_MIN_MTU_BYTES ||
-	    new_mtu > ipoib_ud_mtu_bytes(ipd->max_ib_mtu))
+	if (new_mtu < IPOIB_MIN_MTU_BYTES || new_mtu > most) {
+		ipoib_info(ipd, "MTU %d refused: the port can carry %d to %d\n",
+			   new_mtu, IPOIB_MIN_MTU_BYTES, most);
 		return -EINVAL;
+	}
 
 	if (ipd->group_mtu)
 		mtu_bytes = min_t(int, new_mtu, ipd->group_mtu);
-	if (mtu_bytes != new_mtu && net_ratelimit())
-		netdev_info(dev, "MTU %d is more than the broadcast group's %d\n",
-			    new_mtu, mtu_bytes);
+	if (mtu_bytes != new_mtu)
+		ipoib_info(ipd, "MTU %d is more than the broadcast group's %d\n",
+			   new_mtu, mtu_bytes);
 
 	ipd->admin_mtu = new_mtu;
 	if (ipd->lower->ndo_change_mtu)
@@ -1040,15 +1043,19 @@ static int ipoib_set_mac_address(struct net_device *dev, void *addr)
 
 	if (ipd->ibdev->attrs.kernel_cap_flags & IBK_VIRTUAL_FUNCTION)
 		return -EOPNOTSUPP;
-	if (!(dev->priv_flags & IFF_LIVE_ADDR_CHANGE) && netif_running(dev))
+	if (!(dev->priv_flags & IFF_LIVE_ADDR_CHANGE) && netif_running(dev)) {
+		ipoib_info(ipd, "address refused: it does not change while the interface is up\n");
 		return -EBUSY;
+	}
 
 	/* longer than the struct says: the core has looked at addr_len */
 	memcpy(&ha, data, sizeof(ha));
 	gid = ipoib_hwaddr_gid(&ha);
 	if (memcmp(&ha, dev->dev_addr, IPOIB_HWADDR_GUID_AT) ||
-	    !gid.global.interface_id)
+	    !gid.global.interface_id) {
+		ipoib_info(ipd, "address refused: only the GUID, its last 8 bytes, may change, and not to 0\n");
 		return -EINVAL;
+	}
 
 	/* the port's own is nobody's choice: it is followed when it changes */
 	ipd->own_guid = ipoib_port_gid(ipd->ibdev, ipd->port, &first) ||
@@ -1156,8 +1163,7 @@ int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast)
 {
 	if (umcast && !ipd->umcast)
-		netdev_info(ipd->netdev,
-			    "groups that user space joined are left to it\n");
+		ipoib_info(ipd, "groups that user space joined are left to it\n");
 	WRITE_ONCE(ipd->umcast, umcast);
 }
 
@@ -1175,8 +1181,11 @@ void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast)
  */
 int ipoib_sysfs_lock(struct net_device *dev)
 {
-	if (!capable(CAP_NET_ADMIN))
+	if (!capable(CAP_NET_ADMIN)) {
+		ipoib_info(ipoib_from_netdev(dev),
+			   "write refused: that takes the administrator of the machine\n");
 		return -EPERM;
+	}
 	if (!rtnl_trylock())
 		return restart_syscall();
 	if (dev->reg_state != NETREG_REGISTERED) {
@@ -1197,6 +1206,7 @@ static ssize_t mode_store(struct device *d, struct device_attribute *attr,
 			  const char *buf, size_t count)
 {
 	struct net_device *dev = to_net_dev(d);
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 	bool connected = sysfs_streq(buf, "connected");
 	int err;
 
@@ -1205,7 +1215,9 @@ static ssize_t mode_store(struct device *d, struct device_attribute *attr,
 		return err;
 	err = -EINVAL;
 	if (connected || sysfs_streq(buf, "datagram"))
-		err = ipoib_mode_set(ipoib_from_netdev(dev), connected, NULL);
+		err = ipoib_mode_set(ipd, connected, NULL);
+	if (err)
+		ipoib_info(ipd, "mode refused: it is datagram, connected mode is not offered\n");
 	rtnl_unlock();
 
 	return err ?: count;
@@ -1233,6 +1245,7 @@ static ssize_t umcast_store(struct device *d, struct device_attribute *attr,
 			    const char *buf, size_t count)
 {
 	struct net_device *dev = to_net_dev(d);
+	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 	unsigned long value;
 	int err;
 
@@ -1240,8 +1253,10 @@ static ssize_t umcast_store(struct device *d, struct device_attribute *attr,
 	if (err)
 		return err;
 	err = kstrtoul(buf, 0, &value);
-	if (!err)
-		ipoib_umcast_set(ipoib_from_netdev(dev), value);
+	if (err)
+		ipoib_info(ipd, "umcast refused: it is a number, 0 or more\n");
+	else
+		ipoib_umcast_set(ipd, value);
 	rtnl_unlock();
 
 	return err ?: count;

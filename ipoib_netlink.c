@@ -287,9 +287,8 @@ static void ipoib_dellink(struct net_device *dev, struct list_head *head)
 
 	if (ipd->parent)
 		unregister_netdevice_queue(dev, head);
-	else if (net_ratelimit())
-		netdev_info(dev,
-			    "not deleted: the interface of a port goes with its HCA or with the module\n");
+	else
+		ipoib_info(ipd, "not deleted: the interface of a port goes with its HCA or with the module\n");
 }
 
 /* ---- show ---- */
@@ -375,7 +374,11 @@ void ipoib_link_make_room(struct ib_device *ibdev, u32 port)
  */
 static bool ipoib_vf_may_set(const struct ipoib_dev *ipd)
 {
-	return !ipd->parent || capable(CAP_NET_ADMIN);
+	if (!ipd->parent || capable(CAP_NET_ADMIN))
+		return true;
+
+	ipoib_info(ipd, "virtual functions not set: that takes the administrator of the machine\n");
+	return false;
 }
 
 /**

@@ -183,6 +183,25 @@ void ipoib_child_unlist(struct ipoib_dev *ipd)
 	mutex_unlock(&parent->children.lock);
 }
 
+/* RTNL. Those made by netlink may share a key, those made by file may not. */
+static int ipoib_child_may_have(struct ipoib_dev *parent, u16 pkey)
+{
+	if (!ipoib_pkey_valid(pkey)) {
+		ipoib_info(parent, "no child: P_Key %#06x names no partition\n",
+			   pkey);
+		return -EINVAL;
+	}
+	if (ipoib_pkey_same(parent->home_pkey, pkey) ||
+	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey) ||
+	    ipoib_child_find(parent, pkey)) {
+		ipoib_info(parent, "no child: P_Key %#06x is this interface's or a child's\n",
+			   pkey);
+		return -ENOTUNIQ;
+	}
+
+	return 0;
+}
+
 static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 {
 	char name[IFNAMSIZ];
@@ -190,12 +209,9 @@ static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 	struct ipoib_dev *ipd;
 	int err;
 
-	if (!ipoib_pkey_valid(pkey))
-		return -EINVAL;
-	if (ipoib_pkey_same(parent->home_pkey, pkey) ||
-	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey) ||
-	    ipoib_child_find(parent, pkey))
-		return -ENOTUNIQ;
+	err = ipoib_child_may_have(parent, pkey);
+	if (err)
+		return err;
 
 	/* as written: 1 and 0x8001 are one key, but two names */
 	snprintf(name, sizeof(name), "%.10s.%04x", parent->netdev->name, pkey);
@@ -212,6 +228,7 @@ static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 		err = ipoib_child_register(ipd);
 	}
 	if (err) {
+		ipoib_info(parent, "no child %s: %pe\n", name, ERR_PTR(err));
 		ipoib_dev_free(dev);
 		free_netdev(dev);
 	}
@@ -225,8 +242,10 @@ static int ipoib_child_delete(struct ipoib_dev *parent, u16 pkey)
 {
 	struct ipoib_dev *child = ipoib_child_find(parent, pkey);
 
-	if (!child)
+	if (!child) {
+		ipoib_info(parent, "no child has P_Key %#06x\n", pkey);
 		return -ENODEV;
+	}
 
 	unregister_netdevice(child->netdev);
 	return 0;
@@ -330,7 +349,9 @@ static ssize_t ipoib_child_store(struct device *d, const char *buf,
 
 	ipd = ipoib_from_netdev(dev);
 	err = ipoib_pkey_parse(buf, &pkey);
-	if (!err)
+	if (err)
+		ipoib_info(ipd, "no P_Key: that is a number of 16 bits\n");
+	else
 		err = ipoib_link_is_dead(ipd) ? -ENODEV : act(ipd, pkey);
 	rtnl_unlock();
 

@@ -262,6 +262,23 @@ def traced(*events):
             enable.write_text("0")
 
 
+@contextlib.contextmanager
+def told(*texts):
+    """The kernel's log gets one line with each of the texts, and not limited."""
+    limit = pathlib.Path("/proc/sys/net/core/message_cost")
+    before = limit.read_text()
+    limit.write_text("0")
+    try:
+        with kernel_log() as log:
+            yield
+            lines = log.lines()
+    finally:
+        limit.write_text(before)
+    for text in texts:
+        if sum(text in line for line in lines) != 1:
+            raise LabError(f"not one line says {text!r}: {lines}")
+
+
 def written(path, text):
     """The errno of writing a text to a file in one go, 0 without one."""
     handle = os.open(path, os.O_WRONLY)

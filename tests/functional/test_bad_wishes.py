@@ -5,7 +5,8 @@ import errno
 
 import pytest
 
-from labkit import attr, interface_names, ip4, link, on, ping, write_attr
+from labkit import (attr, interface_names, ip4, link, on, ping, told,
+                    write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -101,3 +102,61 @@ def test_changes_that_are_refused(words, text):
     done = on(1, "ip", "link", "set", "ib0", *words, check=False)
     assert done.returncode
     assert text in done.stderr
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("file, line, code, text", [
+    ("create_child", "junk", errno.EINVAL, "a number of 16 bits"),
+    ("create_child", "0x10000", errno.EINVAL, "a number of 16 bits"),
+    ("create_child", "0x8000", errno.EINVAL, "0x8000 names no partition"),
+    ("create_child", "0xffff", errno.ENOTUNIQ, "0xffff is this interface's"),
+    ("delete_child", "junk", errno.EINVAL, "a number of 16 bits"),
+    ("delete_child", "0x8077", errno.ENODEV, "no child has P_Key 0x8077"),
+    ("mode", "junk", errno.EINVAL, "mode refused: "),
+    ("mode", "connected", errno.EINVAL, "mode refused: "),
+    ("umcast", "junk", errno.EINVAL, "umcast refused: "),
+])
+def test_what_a_file_refuses_the_log_explains(file, line, code, text):
+    with told(f"ib0: {text}" if ":" in text else text):
+        assert write_attr(1, file, line) == code
+
+
+def test_a_name_that_is_taken_the_log_tells():
+    on(1, "ip", "link", "add", "ib0.8001", "type", "dummy")
+    try:
+        with told("no child ib0.8001: -"):
+            assert write_attr(1, "create_child", "0x8001") == errno.EEXIST
+    finally:
+        on(1, "ip", "link", "del", "ib0.8001")
+
+
+def test_what_umcast_does_is_told():
+    with told("left to it"):
+        assert write_attr(1, "umcast", "1") == 0
+    assert write_attr(1, "umcast", "0") == 0
+
+
+@pytest.mark.core
+def test_mtus_the_log_explains():
+    with told("MTU 4093 refused: the port can carry 68 to 4092"):
+        assert on(1, "ip", "link", "set", "ib0", "mtu", 4093,
+                  check=False).returncode
+    with told("MTU 4092 is more than the broadcast group's 2044"):
+        on(1, "ip", "link", "set", "ib0", "mtu", 4092)
+    with told():
+        on(1, "ip", "link", "set", "ib0", "mtu", 2044)
+
+
+def test_addresses_the_log_explains():
+    old = link(1)["address"]
+    with told("does not change while the interface is up"):
+        assert on(1, "ip", "link", "set", "ib0", "address",
+                  old[:-2] + "77", check=False).returncode
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
+    try:
+        for wrong in ("02" + old[2:], old[:36] + ":".join(["00"] * 8)):
+            with told("only the GUID, its last 8 bytes, may change"):
+                assert on(1, "ip", "link", "set", "kid", "address", wrong,
+                          check=False).returncode
+    finally:
+        on(1, "ip", "link", "del", "kid")
