@@ -1353,6 +1353,7 @@ void ipoib_rx_event(struct ib_cq *cq, void *context);
 /* ---- ipoib_ud.c ---------------------------------------------------------- */
 
 extern const struct net_device_ops ipoib_ud_netdev_ops;
+extern bool ipoib_ud_keeps;
 
 unsigned int ipoib_ud_default_queues(const struct ib_device *ibdev);
 void ipoib_ud_setup(struct net_device *dev, struct ib_device *ibdev, u32 port);

@@ -18,6 +18,7 @@
 #include <linux/netdevice.h>
 #include <linux/random.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -2004,6 +2005,20 @@ err_unregister_sa:
 	return err;
 }
 
+/*
+ * A reference to the module that is taken while it goes holds nothing up; not
+ * to return does. Nothing but a reset of the machine helps that HCA anyway.
+ */
+static void ipoib_stay_for_kept(void)
+{
+	if (!READ_ONCE(ipoib_ud_keeps))
+		return;
+
+	pr_err("an HCA has kept a queue pair, and may call: the module stays, and rmmod does not return\n");
+	for (;;)
+		schedule_timeout_idle(MAX_SCHEDULE_TIMEOUT);
+}
+
 static void __exit ipoib_module_exit(void)
 {
 	ib_unregister_client(&ipoib_client);
@@ -2013,6 +2028,7 @@ static void __exit ipoib_module_exit(void)
 	ib_sa_unregister_client(&ipoib_sa_client);
 	ipoib_fs_exit();
 	rcu_barrier();
+	ipoib_stay_for_kept();
 }
 
 module_init(ipoib_module_init);

@@ -249,6 +249,9 @@ static void ipoib_txq_free(struct ipoib_txq *txq)
 	kfree_rcu(txq, rcu);
 }
 
+/* an HCA has kept a queue pair since the module was loaded */
+bool ipoib_ud_keeps;
+
 /* The HCA may use the memory as long as it lives: better lost than shared. */
 static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 {
@@ -257,6 +260,7 @@ static void ipoib_ud_keep(struct ipoib_txq *txq, int err)
 		   txq->qp->qp_num, ERR_PTR(err));
 	if (!txq->ipd->ud.kept)
 		__module_get(THIS_MODULE);
+	WRITE_ONCE(ipoib_ud_keeps, true);
 	WRITE_ONCE(txq->ipd->ud.kept, true);
 }
 

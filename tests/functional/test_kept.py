@@ -69,7 +69,21 @@ REFUSAL="in use" refused rmmod ib_ipoib || fail "the module stays"
 """
 
 
-@pytest.mark.parametrize("script", [CHILD, PARENT], ids=["child", "parent"])
+# It is found out when the module is already on its way.
+UNLOADING = START + r"""
+echo "detach_mcast every=1 errno=EIO" > verbs
+rmmod ib_ipoib &
+until_so sh -c "dmesg | grep 'the module stays'"
+echo off > verbs
+grep -q "^ib_ipoib .* Unloading" /proc/modules || fail "the module stays"
+kill -0 $! || fail "rmmod does not return"
+on host2 ip link show ib0 2> /dev/null && fail "the interface is gone"
+ibstat fab2 > /dev/null || fail "the HCA works"
+"""
+
+
+@pytest.mark.parametrize("script", [CHILD, PARENT, UNLOADING],
+                         ids=["child", "parent", "unloading"])
 @pytest.mark.parametrize("kernel", [
     "uml", pytest.param("kasan", marks=pytest.mark.long)])
 def test_what_an_hca_holds_on_to_is_not_freed(kernel, script):
