@@ -444,8 +444,10 @@ struct ipoib_membership {
  * @next: membership asked for; the same
  * @attached_mlid: the queue pair receives this MLID, 0 is none; the same
  * @attached_qkey: Q_Key it was attached with; the same
- * @failures: refusals in a row; the same
- * @status: errno of the last; the same
+ * @failures: attempts that failed in a row, for whatever reason; the same
+ * @refusals: times the subnet administrator said no in a row; the same
+ * @refused_at: when it first did so, in jiffies; the same
+ * @status: errno of the last failure; the same
  * @retry_at: jiffies; the same
  * @rcu: delays the freeing
  */
@@ -469,6 +471,8 @@ struct ipoib_mcast {
 	u16 attached_mlid;
 	u32 attached_qkey;
 	u32 failures;
+	u32 refusals;
+	unsigned long refused_at;
 	int status;
 	unsigned long retry_at;
 	struct rcu_head rcu;
@@ -1318,6 +1322,20 @@ unsigned int ipoib_resolve_list_paths(struct ipoib_dev *ipd,
 
 /* ---- ipoib_sa.c ---------------------------------------------------------- */
 
+/**
+ * ipoib_sa_is_no() - did the subnet administrator itself say no?
+ * @status: errno of a query or a join
+ *
+ * Whatever status its answer has, BUSY included, ib_sa makes -EINVAL of it.
+ * Every other errno is of a request that was not answered, or not sent.
+ *
+ * Return: true when it did.
+ */
+static inline bool ipoib_sa_is_no(int status)
+{
+	return status == -EINVAL;
+}
+
 int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
 void ipoib_sa_exit(struct ipoib_sa *sa);
 int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
@@ -1387,7 +1405,8 @@ void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
-void ipoib_mcast_renew_all(struct ipoib_dev *ipd);
+void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock);
 void ipoib_mcast_sync_later(struct ipoib_dev *ipd);
 void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 				struct ipoib_bcast *bcast);

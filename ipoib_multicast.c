@@ -33,8 +33,13 @@
 /* attempts after which packets for a send-only group are given up */
 #define IPOIB_SEND_ONLY_FAILURES	2
 
-/* refusals (not time-outs) after which a void membership is given up */
-#define IPOIB_RENEW_FAILURES	3
+/*
+ * Refusals in a row after which a void membership is given up. The broadcast
+ * group's is the link: it is kept for as long as a subnet manager may need to
+ * start up, too.
+ */
+#define IPOIB_RENEW_REFUSALS	3
+#define IPOIB_LINK_REFUSED_MS	30000
 
 /* log lines about refusals per group: after that it is known */
 #define IPOIB_JOIN_COMPLAINTS	20
@@ -333,22 +338,13 @@ static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 
-/*
- * Tells a subnet administrator that says no from one that says nothing, is not
- * ready, or was not asked.
- */
-static bool ipoib_mcast_is_no(int status)
-{
-	return status != -ETIMEDOUT && status != -EAGAIN && status != -ENOMEM;
-}
-
 static void ipoib_mcast_complain(struct ipoib_dev *ipd,
 				 const struct ipoib_mcast *group, int status)
 {
 	bool news = group->failures && group->failures < IPOIB_JOIN_COMPLAINTS;
 
 	/* a subnet manager that starts up refuses once without meaning it */
-	if (!news || !ipoib_mcast_is_no(status) ||
+	if (!news || !ipoib_sa_is_no(status) ||
 	    group->kind == IPOIB_MCAST_SEND_ONLY) {
 		ipoib_dbg_mcast(ipd, "no membership of %pI6: %pe\n",
 				group->mgid.raw, ERR_PTR(status));
@@ -370,6 +366,19 @@ static void ipoib_mcast_wait(struct ipoib_mcast *group, int status)
 					   get_random_u32());
 	}
 	group->retry_at = jiffies + msecs_to_jiffies(wait_ms);
+}
+
+/* Only a row of refusals says that there is nothing to be had. */
+static void ipoib_mcast_count_refusal(struct ipoib_mcast *group, int status)
+{
+	if (status == -ETIMEDOUT)
+		group->refusals = 0;
+	if (!ipoib_sa_is_no(status))
+		return;
+
+	if (!group->refusals)
+		group->refused_at = jiffies;
+	group->refusals++;
 }
 
 static void ipoib_mcast_adopt(struct ipoib_mcast *group)
@@ -511,6 +520,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	struct sk_buff_head parked;
 	int err;
 
+	group->refusals = 0;
 	ipoib_mcast_step(ipd, group, IPOIB_MC_ANSWER);
 	err = ipoib_mcast_ready(ipd, group);
 	if (err) {
@@ -531,16 +541,22 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 
 static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
 {
+	unsigned long least = 0;
+
+	if (group->kind == IPOIB_MCAST_BROADCAST)
+		least = msecs_to_jiffies(IPOIB_LINK_REFUSED_MS);
+
 	return group->state == IPOIB_MCAST_STALE &&
-	       ipoib_mcast_is_no(group->status) &&
-	       group->failures >= IPOIB_RENEW_FAILURES;
+	       ipoib_sa_is_no(group->status) &&
+	       group->refusals >= IPOIB_RENEW_REFUSALS &&
+	       time_after_eq(jiffies, group->refused_at + least);
 }
 
 /* An older subnet administrator does not know members that only send. */
 static bool ipoib_mcast_falls_back(const struct ipoib_mcast *group)
 {
 	return group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full &&
-	       ipoib_mcast_is_no(group->status);
+	       ipoib_sa_is_no(group->status);
 }
 
 /* Process context; exactly once, unless it is cancelled. */
@@ -614,6 +630,7 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 
 	group->status = group->next ? group->next->status : -ENOMEM;
 	ipoib_mcast_complain(ipd, group, group->status);
+	ipoib_mcast_count_refusal(group, group->status);
 	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
 	if (group->kind == IPOIB_MCAST_BROADCAST && group->status == -EINVAL)
 		ipoib_mcast_ask_why(ipd);
@@ -1102,11 +1119,15 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 {
 	struct ipoib_mcast *group;
 
+	lockdep_assert_held(&ipd->link.lock);
+
 	spin_lock_bh(&ipd->mcast.lock);
 	list_for_each_entry(group, &ipd->mcast.groups, entry) {
 		group->renew = group->state != IPOIB_MCAST_IDLE;
 		/* it may be another one that knows better */
 		group->in_full = false;
+		group->failures = 0;
+		group->refusals = 0;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);
 

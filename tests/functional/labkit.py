@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+import umad
+
 FABRIC = pathlib.Path("/sys/kernel/debug/ib_fabric")
 DRIVER = os.environ.get("LAB_DRIVER", "none")
 KERNEL = os.environ.get("LAB_KERNEL", "uml")
@@ -303,6 +305,25 @@ def plug(host, how="1"):
 def edit(host, name, text):
     """Change a port's lid, prefix, pkeys, guids or capmask by hand."""
     (port_dir(host) / name).write_text(str(text))
+
+
+def reregister(host):
+    """Ask a port to register anew, as a subnet manager that has restarted."""
+    agent = umad.Agent("fab0", umad.DIRECTED)
+    path = (1, switch_port(host))
+    try:
+        info = bytearray(umad.data(agent.ask(
+            umad.smp(umad.GET, umad.PORT_INFO, path=path))))
+        # IBA 14.2.5.6: no change of state; ClientReregister
+        info[32] &= 0xf0
+        info[33] &= 0x0f
+        info[51] |= 0x80
+        answer = agent.ask(umad.smp(umad.SET, umad.PORT_INFO, data=info,
+                                    path=path))
+        if umad.status(answer):
+            raise LabError(f"host{host} does not register anew")
+    finally:
+        agent.close()
 
 
 def table(host, name):

@@ -36,6 +36,7 @@ DATA, PATH = 64, 128
 LID_ROUTED, DIRECTED, PERFORMANCE = 0x01, 0x81, 0x04
 GET, SET, GET_RESP = 0x01, 0x02, 0x81
 DIRECTION = 0x8000
+PORT_INFO = 0x15
 
 
 def device(hca):
@@ -64,6 +65,11 @@ def gmp(cls, method, attribute, modifier=0, data=b"", version=1):
     """A packet of another class; @data begins behind the common header."""
     return (GMP.pack(1, cls, version, method, 0, 0, 1, attribute, modifier)
             + data).ljust(BYTES, b"\0")
+
+
+def data(packet):
+    """The attribute that a subnet management packet bears."""
+    return packet[DATA:DATA + 64]
 
 
 class Agent:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A subnet administrator that is slow, starts up or says no, and a link that
+works meanwhile: what is in use is kept until it is clear that it is lost."""
+
+import contextlib
+import pathlib
+
+import pytest
+
+from labkit import (attr, fault, ip4, ping, pinging, reregister, switch_port,
+                    wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
+
+# Subnet administration: the answer to a Get or Set of this attribute
+MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
+# Each answer is of a status that ib_sa takes for a no
+NO = "every=1 qp=gsi at=4 xor=0200"
+
+
+@pytest.fixture(autouse=True)
+def acquainted():
+    """Hosts 1 and 2 know each other."""
+    for host, other in ((1, 2), (2, 1)):
+        wait_until("an answer", lambda a=host, b=other:
+                   ping(a, ip4(b), 1, check=False), timeout=60)
+
+
+def answers_to(host):
+    """Where what the subnet administrator tells a host passes by."""
+    return f"switch0/port{switch_port(host)}"
+
+
+def carrier_changes(host):
+    return int(attr(host, "carrier_changes"))
+
+
+class Trace:
+    """One of the driver's events from now on."""
+
+    root = pathlib.Path("/sys/kernel/tracing")
+
+    def __init__(self, event):
+        self.enable = self.root / f"events/ipoib/{event}/enable"
+        (self.root / "trace").write_text("")
+        self.enable.write_text("1")
+
+    def close(self):
+        self.enable.write_text("0")
+
+    def count(self, text):
+        """How many of them have a text in them."""
+        return (self.root / "trace").read_text().count(text)
+
+
+class BroadcastJoins(Trace):
+    """How joins of the broadcast group end."""
+
+    name = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
+
+    def __init__(self):
+        super().__init__("ipoib_mcast")
+
+    # as the driver numbers what can happen to a group
+
+    def granted(self):
+        return self.count(f"{self.name} event=1 ")
+
+    def failed(self):
+        return self.count(f"{self.name} event=2 ")
+
+
+@pytest.mark.long
+def test_a_refusal_after_time_outs_leaves_the_carrier():
+    """Two joins without an answer, one that is refused: a no is not three."""
+    changes = carrier_changes(2)
+    with pinging(1, ip4(2)) as pinger, \
+            contextlib.closing(BroadcastJoins()) as joins:
+        with contextlib.ExitStack() as silence:
+            silence.enter_context(fault(answers_to(2), "mad",
+                                        f"drop {MEMBER_RECORD} every=1"))
+            reregister(2)
+            wait_until("two joins had no answer",
+                       lambda: joins.failed() >= 2, timeout=60)
+            with fault(answers_to(2), "corrupt", NO):
+                silence.close()
+                wait_until("one was refused", lambda: joins.failed() >= 3,
+                           timeout=60)
+        wait_until("it is granted", lambda: joins.granted(), timeout=60)
+    assert pinger.sent > 100
+    assert pinger.lost == 0
+    assert carrier_changes(2) == changes
