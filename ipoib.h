@@ -271,7 +271,8 @@ enum ipoib_path_state {
  * @neighs: its neighbours, by their @on_path
  * @num_neighs: how many they are
  * @state: see there
- * @failures: queries that failed in a row
+ * @failures: queries that failed in a row, for whatever reason
+ * @refusals: times the subnet administrator said no in a row
  * @retry_at: no query before this, in jiffies
  * @answer_status: of the last query
  * @answer: its record, valid when the status is 0
@@ -292,6 +293,7 @@ struct ipoib_path {
 	unsigned int num_neighs;
 	enum ipoib_path_state state;
 	u32 failures;
+	u32 refusals;
 	unsigned long retry_at;
 	int answer_status;
 	struct sa_path_rec answer;

@@ -32,8 +32,8 @@
 /* the port has asked too much of late: ask on when it may again, or a bit later */
 #define IPOIB_PATH_BUDGET_MS	20
 
-/* refusals after which an address handle that worked is given up */
-#define IPOIB_PATH_FAILURES	3
+/* refusals in a row after which an address handle that worked is given up */
+#define IPOIB_PATH_REFUSALS	3
 
 /* after a subnet manager change, queries spread over this time */
 #define IPOIB_PATH_SPREAD_MS	500
@@ -758,6 +758,7 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	spin_lock_bh(&ipd->resolve.lock);
 	old = __ipoib_path_swap_ah(path, ah);
 	path->failures = 0;
+	path->refusals = 0;
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
 	__ipoib_path_take_parked(path, &parked);
 	spin_unlock_bh(&ipd->resolve.lock);
@@ -769,15 +770,18 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 /*
  * An address handle that works is worth more than the word of a subnet
  * administrator that may be starting up: it serves on through a few refusals,
- * and through any number of time-outs.
+ * and through any number of time-outs and troubles of our own.
  */
-static bool __ipoib_path_serves_on(const struct ipoib_path *path, int status)
+static bool __ipoib_path_serves_on(struct ipoib_path *path, int status)
 	__must_hold(&path->ipd->resolve.lock)
 {
-	if (!rcu_access_pointer(path->ah))
-		return false;
+	if (status == -ETIMEDOUT)
+		path->refusals = 0;
+	if (!ipoib_sa_is_no(status))
+		return rcu_access_pointer(path->ah);
 
-	return status == -ETIMEDOUT || path->failures < IPOIB_PATH_FAILURES;
+	return ++path->refusals < IPOIB_PATH_REFUSALS &&
+	       rcu_access_pointer(path->ah);
 }
 
 static void ipoib_path_failed(struct ipoib_path *path, int status)
@@ -825,16 +829,21 @@ static void ipoib_path_answered(struct ipoib_path *path)
 
 	ipoib_count(path->ipd, status ? IPOIB_N_PATH_REFUSALS :
 					IPOIB_N_PATH_ANSWERS);
-	if (!status) {
-		ah = ipoib_path_make_ah(path);
-		if (!IS_ERR(ah)) {
-			ipoib_path_publish(path, ah);
-			return;
-		}
-		status = PTR_ERR(ah);
+	if (status) {
+		ipoib_path_failed(path, status);
+		return;
 	}
 
-	ipoib_path_failed(path, status);
+	ah = ipoib_path_make_ah(path);
+	if (IS_ERR(ah)) {
+		ipoib_dbg(path->ipd, "no address handle for %pI6: %pe\n",
+			  path->gid.raw, ah);
+		/* whatever the errno: this is no word of the administrator's */
+		ipoib_path_failed(path, -ENOMEM);
+		return;
+	}
+
+	ipoib_path_publish(path, ah);
 }
 
 /* ---- neighbours ---- */
@@ -1311,6 +1320,9 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 {
 	u32 spread_ms = at_once ? 0 : get_random_u32() % IPOIB_PATH_SPREAD_MS;
 
+	/* the word of one that is no more */
+	path->failures = 0;
+	path->refusals = 0;
 	switch (path->state) {
 	case IPOIB_PATH_READY:
 	case IPOIB_PATH_STALE:

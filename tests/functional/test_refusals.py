@@ -3,16 +3,19 @@
 works meanwhile: what is in use is kept until it is clear that it is lost."""
 
 import contextlib
+import errno
 import pathlib
+import re
 
 import pytest
 
-from labkit import (attr, fault, ip4, ping, pinging, reregister, switch_port,
-                    wait_until)
+from labkit import (attr, ethtool_stats, fault, ip4, ping, pinging, port_dir,
+                    reregister, switch_port, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
-# Subnet administration: the answer to a Get or Set of this attribute
+# Subnet administration: the answer to a Get or Set of these attributes
+PATH_RECORD = "class=3 method=0x81 attr=0x35"
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
 # Each answer is of a status that ib_sa takes for a no
 NO = "every=1 qp=gsi at=4 xor=0200"
@@ -33,6 +36,12 @@ def answers_to(host):
 
 def carrier_changes(host):
     return int(attr(host, "carrier_changes"))
+
+
+def groups(host):
+    """Groups that a host's queue pairs receive."""
+    return set(re.findall(r"^mgid (\S+)",
+                          (port_dir(host) / "groups").read_text(), re.M))
 
 
 class Trace:
@@ -70,6 +79,22 @@ class BroadcastJoins(Trace):
         return self.count(f"{self.name} event=2 ")
 
 
+class PathQueries(Trace):
+    """How queries for the path to a host end."""
+
+    def __init__(self, host):
+        super().__init__("ipoib_path")
+        self.name = f"gid=fe80:0000:0000:0000:02fa:b000:0000:{host:02x}01"
+
+    # as the driver numbers the states of a path
+
+    def ended(self, code):
+        return self.count(f"{self.name} state=1->2 status={-code}\n")
+
+    def given_up(self):
+        return self.count(f"{self.name} state=2->5 ")
+
+
 @pytest.mark.long
 def test_a_refusal_after_time_outs_leaves_the_carrier():
     """Two joins without an answer, one that is refused: a no is not three."""
@@ -90,3 +115,42 @@ def test_a_refusal_after_time_outs_leaves_the_carrier():
     assert pinger.sent > 100
     assert pinger.lost == 0
     assert carrier_changes(2) == changes
+
+
+def test_a_refusal_after_time_outs_leaves_the_path():
+    with pinging(1, ip4(2)) as pinger, \
+            contextlib.closing(PathQueries(2)) as queries:
+        with contextlib.ExitStack() as silence:
+            silence.enter_context(fault(answers_to(1), "mad",
+                                        f"drop {PATH_RECORD} every=1"))
+            reregister(1)
+            wait_until("two queries had no answer",
+                       lambda: queries.ended(errno.ETIMEDOUT) >= 2, timeout=60)
+            with fault(answers_to(1), "corrupt", NO):
+                silence.close()
+                wait_until("one was refused",
+                           lambda: queries.ended(errno.EINVAL), timeout=60)
+        wait_until("it is found", lambda: queries.ended(0), timeout=60)
+    assert pinger.sent > 100
+    assert pinger.lost == queries.given_up() == 0
+
+
+def test_a_path_is_kept_where_no_address_handle_can_be_made():
+    """That is no word of the subnet administrator's, however often it is."""
+    grants = ethtool_stats(1)["join_grants"] + len(groups(1))
+    with pinging(1, ip4(2)) as pinger, \
+            contextlib.closing(PathQueries(2)) as queries:
+        with contextlib.ExitStack() as silence:
+            silence.enter_context(fault(answers_to(1), "mad",
+                                        f"drop {PATH_RECORD} every=1"))
+            reregister(1)
+            # groups have address handles of their own
+            wait_until("groups are joined anew", lambda: ethtool_stats(1)[
+                "join_grants"] >= grants, timeout=60)
+            with fault("fab1", "verbs", "create_ah every=1 errno=EINVAL"):
+                silence.close()
+                wait_until("it was tried thrice", lambda: queries.ended(0) >= 3,
+                           timeout=60)
+        wait_until("it is found", lambda: queries.ended(0) >= 4, timeout=60)
+    assert pinger.sent > 100
+    assert pinger.lost == queries.given_up() == 0
