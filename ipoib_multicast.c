@@ -435,6 +435,9 @@ static void ipoib_mcast_set_state(struct ipoib_dev *ipd,
 	ipd->mcast.num_asking += ipoib_mcast_is_asking(state);
 	group->state = state;
 	spin_unlock_bh(&ipd->mcast.lock);
+	/* the link looks for itself, when this is over */
+	if (group->kind == IPOIB_MCAST_BROADCAST)
+		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 }
 
 static void ipoib_mcast_step(struct ipoib_dev *ipd, struct ipoib_mcast *group,
@@ -673,28 +676,53 @@ static unsigned long ipoib_mcast_idle_time(void)
 	return 2 * max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
 }
 
-/* When the group has to be looked at again without any news; false is never. */
-static bool __ipoib_mcast_alarm(const struct ipoib_mcast *group,
-				unsigned long *at)
+/* So many ask at once: an answer lets the next one ask. */
+static bool __ipoib_mcast_may_ask(const struct ipoib_dev *ipd,
+				  const struct ipoib_mcast *group)
+	__must_hold(&ipd->mcast.lock)
 {
-	switch (group->state) {
-	case IPOIB_MCAST_BACKOFF:
-		/* nobody waits: the next packet will ask */
-		if (group->kind == IPOIB_MCAST_SEND_ONLY &&
-		    skb_queue_empty(&group->parked))
-			break;
-		fallthrough;
-	case IPOIB_MCAST_STALE:
-		*at = group->retry_at;
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	return group->kind == IPOIB_MCAST_BROADCAST ||
+	       ipoib_mcast_is_asking(group->state) ||
+	       ipd->mcast.num_asking < IPOIB_JOINS_MOST;
+}
+
+/* It would have asked by now, if it might. */
+static bool __ipoib_mcast_is_held_up(const struct ipoib_mcast *group)
+{
+	return group->state == IPOIB_MCAST_IDLE || group->renew ||
+	       (group->cur && group->cur->state == IPOIB_MEMBER_VOID) ||
+	       (group->next && group->next->state == IPOIB_MEMBER_VOID);
+}
+
+static bool __ipoib_mcast_will_retry(const struct ipoib_mcast *group)
+{
+	if (group->state == IPOIB_MCAST_STALE)
 		return true;
-	default:
-		break;
+
+	/* a group that nobody waits for is asked for by the next packet */
+	return group->state == IPOIB_MCAST_BACKOFF &&
+	       (group->kind != IPOIB_MCAST_SEND_ONLY ||
+		!skb_queue_empty(&group->parked));
+}
+
+/* What happens to the group without any news, and when. */
+static enum ipoib_mcast_event
+__ipoib_mcast_alarm(const struct ipoib_dev *ipd,
+		    const struct ipoib_mcast *group, unsigned long *at)
+	__must_hold(&ipd->mcast.lock)
+{
+	if (__ipoib_mcast_will_retry(group) &&
+	    __ipoib_mcast_may_ask(ipd, group)) {
+		*at = group->retry_at;
+		return IPOIB_MC_RETRY;
 	}
 
 	if (group->kind != IPOIB_MCAST_SEND_ONLY)
-		return false;
+		return IPOIB_MC_NONE;
 	*at = READ_ONCE(group->used) + ipoib_mcast_idle_time();
-	return true;
+	return IPOIB_MC_STOP;
 }
 
 static bool __ipoib_mcast_wants_renewal(struct ipoib_mcast *group)
@@ -730,33 +758,29 @@ static enum ipoib_mcast_event __ipoib_mcast_due(struct ipoib_dev *ipd,
 						struct ipoib_mcast *group)
 	__must_hold(&ipd->mcast.lock)
 {
-	enum ipoib_mcast_event answer;
+	enum ipoib_mcast_event event;
 	unsigned long at;
 
 	lockdep_assert_held(&ipd->mcast.lock);
 
 	if (group->unwanted)
 		return IPOIB_MC_STOP;
-	/* an answer lets the next one ask */
-	if (group->kind != IPOIB_MCAST_BROADCAST &&
-	    !ipoib_mcast_is_asking(group->state) &&
-	    ipd->mcast.num_asking >= IPOIB_JOINS_MOST)
-		return IPOIB_MC_NONE;
-	if (group->state == IPOIB_MCAST_IDLE)
-		return IPOIB_MC_START;
-	if (__ipoib_mcast_wants_renewal(group))
-		return IPOIB_MC_RENEW;
+	if (__ipoib_mcast_may_ask(ipd, group)) {
+		if (group->state == IPOIB_MCAST_IDLE)
+			return IPOIB_MC_START;
+		if (__ipoib_mcast_wants_renewal(group))
+			return IPOIB_MC_RENEW;
+	}
 
-	answer = __ipoib_mcast_answer(group);
-	if (answer != IPOIB_MC_NONE)
-		return answer;
-	if (!__ipoib_mcast_alarm(group, &at) || time_before(jiffies, at))
-		return IPOIB_MC_NONE;
-	if (group->state == IPOIB_MCAST_BACKOFF ||
-	    group->state == IPOIB_MCAST_STALE)
-		return IPOIB_MC_RETRY;
+	event = __ipoib_mcast_answer(group);
+	if (event != IPOIB_MC_NONE)
+		return event;
 
-	return IPOIB_MC_STOP;
+	event = __ipoib_mcast_alarm(ipd, group, &at);
+	if (event == IPOIB_MC_NONE || time_before(jiffies, at))
+		return IPOIB_MC_NONE;
+
+	return event;
 }
 
 static enum ipoib_mcast_event ipoib_mcast_event_due(struct ipoib_dev *ipd,
@@ -822,7 +846,10 @@ static bool ipoib_mcast_next_alarm(struct ipoib_dev *ipd, unsigned long *delay)
 	*delay = MAX_JIFFY_OFFSET;
 	spin_lock_bh(&ipd->mcast.lock);
 	list_for_each_entry(group, &ipd->mcast.groups, entry) {
-		if (!__ipoib_mcast_alarm(group, &at))
+		if (__ipoib_mcast_is_held_up(group) &&
+		    __ipoib_mcast_may_ask(ipd, group))
+			at = jiffies;
+		else if (__ipoib_mcast_alarm(ipd, group, &at) == IPOIB_MC_NONE)
 			continue;
 		any = true;
 		left = at - jiffies;
@@ -966,8 +993,6 @@ static void ipoib_mcast_work(struct work_struct *work)
 	}
 	mutex_unlock(&ipd->link.lock);
 
-	/* it may have moved the broadcast group: the link looks for itself */
-	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 	if (ipoib_mcast_next_alarm(ipd, &delay))
 		queue_delayed_work(ipd->wq, &ipd->mcast.work, delay);
 }

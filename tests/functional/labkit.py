@@ -281,6 +281,24 @@ def told(*texts):
             raise LabError(f"not one line says {text!r}: {lines}")
 
 
+class Trace:
+    """Events of one kind, "ipoib/ipoib_path" for one, from now on."""
+
+    root = pathlib.Path("/sys/kernel/tracing")
+
+    def __init__(self, event):
+        self.enable = self.root / "events" / event / "enable"
+        (self.root / "trace").write_text("")
+        self.enable.write_text("1")
+
+    def close(self):
+        self.enable.write_text("0")
+
+    def count(self, text):
+        """How many of them have a text in them."""
+        return (self.root / "trace").read_text().count(text)
+
+
 def written(path, text):
     """The errno of writing a text to a file in one go, 0 without one."""
     handle = os.open(path, os.O_WRONLY)

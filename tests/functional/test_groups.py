@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Many groups, groups that are only sent to, and refusals."""
 
+import contextlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-from labkit import (KERNEL, SLOW, ethtool_stats, fault, ip4, on, ping, pinging,
-                    port_dir, start_on, wait_until)
+from labkit import (KERNEL, SLOW, Trace, ethtool_stats, fault, ip4, on, ping,
+                    pinging, port_dir, start_on, switch_port, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -100,6 +101,46 @@ def test_the_first_retry_comes_within_a_second():
     wait_until("it is joined in the end", lambda: on(
         1, sys.executable, "-c", SEND, 6, 7) and ethtool_stats(1)[
             "join_requests"] > before, timeout=60)
+
+
+# what work items are begun
+WORK = "workqueue/workqueue_execute_start"
+
+
+@pytest.mark.core
+def test_a_group_that_is_joined_does_not_stir_the_link():
+    before = ethtool_stats(1)["join_grants"]
+    with contextlib.closing(Trace(WORK)) as begun:
+        on(1, sys.executable, "-c", SEND, 8, 9)
+        wait_until("it is joined", lambda: ethtool_stats(1)["join_grants"] >
+                   before)
+    assert begun.count("function ipoib_mcast_work")
+    assert not begun.count("function ipoib_link_work")
+
+
+@pytest.mark.long
+def test_groups_that_may_not_ask_yet_wait_for_an_answer():
+    """What works on them runs for news, and not all the time."""
+    def failed():
+        return ethtool_stats(1)["join_refusals"]
+
+    before = failed()
+    with fault(f"switch0/port{switch_port(1)}", "mad",
+               f"drop {MEMBER_RECORD} every=1"):
+        member = start_on(1, sys.executable, "-c", JOIN, 80,
+                          stdout=subprocess.PIPE)
+        try:
+            assert member.stdout.readline() == "joined\n"
+            wait_until("the first have had no answer",
+                       lambda: failed() >= before + 32, timeout=60)
+            with contextlib.closing(Trace(WORK)) as begun:
+                wait_until("nor have the next",
+                           lambda: failed() >= before + 64, timeout=60)
+        finally:
+            member.kill()
+            member.wait()
+    assert begun.count("function ipoib_mcast_work") <= 64
+    wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
 
 
 def test_a_flood_of_groups():

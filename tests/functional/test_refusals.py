@@ -4,13 +4,12 @@ works meanwhile: what is in use is kept until it is clear that it is lost."""
 
 import contextlib
 import errno
-import pathlib
 import re
 
 import pytest
 
-from labkit import (attr, ethtool_stats, fault, ip4, ping, pinging, port_dir,
-                    reregister, switch_port, wait_until)
+from labkit import (Trace, attr, ethtool_stats, fault, ip4, ping, pinging,
+                    port_dir, reregister, switch_port, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -44,31 +43,13 @@ def groups(host):
                           (port_dir(host) / "groups").read_text(), re.M))
 
 
-class Trace:
-    """One of the driver's events from now on."""
-
-    root = pathlib.Path("/sys/kernel/tracing")
-
-    def __init__(self, event):
-        self.enable = self.root / f"events/ipoib/{event}/enable"
-        (self.root / "trace").write_text("")
-        self.enable.write_text("1")
-
-    def close(self):
-        self.enable.write_text("0")
-
-    def count(self, text):
-        """How many of them have a text in them."""
-        return (self.root / "trace").read_text().count(text)
-
-
 class BroadcastJoins(Trace):
     """How joins of the broadcast group end."""
 
     name = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
     def __init__(self):
-        super().__init__("ipoib_mcast")
+        super().__init__("ipoib/ipoib_mcast")
 
     # as the driver numbers what can happen to a group
 
@@ -83,7 +64,7 @@ class PathQueries(Trace):
     """How queries for the path to a host end."""
 
     def __init__(self, host):
-        super().__init__("ipoib_path")
+        super().__init__("ipoib/ipoib_path")
         self.name = f"gid=fe80:0000:0000:0000:02fa:b000:0000:{host:02x}01"
 
     # as the driver numbers the states of a path
