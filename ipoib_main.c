@@ -355,19 +355,21 @@ static bool ipoib_link_turn(struct ipoib_dev *ipd)
 
 /*
  * What a link waits for comes with an event, or so HCAs promise; looking now
- * and then costs little and makes it sure.
+ * and then costs little and makes it sure. One that works has to look, too: of
+ * a GID of an InfiniBand port that changed ib_core tells no client.
  */
 static void ipoib_link_poll(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
 {
-	bool waits = ipd->link.state == IPOIB_LINK_NO_PKEY ||
+	bool looks = ipd->link.state == IPOIB_LINK_NO_PKEY ||
+		     ipd->link.state == IPOIB_LINK_ACTIVE ||
 		     (ipd->link.state == IPOIB_LINK_JOINING &&
 		      !ipd->link.acted.ready);
 	u32 wait_ms;
 
 	lockdep_assert_held(&ipd->link.lock);
 
-	if (!waits) {
+	if (!looks) {
 		ipd->link.polls = 0;
 		return;
 	}
