@@ -122,6 +122,22 @@ static void ipoib_mcast_kick(struct ipoib_dev *ipd)
 /* ---- memberships ---- */
 
 /*
+ * A membership ends with all others of the port, but ib_sa tells of one after
+ * the other: the broadcast group's may be the last. To ask for it once too
+ * often costs nothing, as ib_sa knows a membership that still is one.
+ */
+static void __ipoib_mcast_doubt_link(struct ipoib_dev *ipd)
+	__must_hold(&ipd->mcast.lock)
+{
+	struct ipoib_mcast *link = ipd->mcast.broadcast;
+
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	if (link && !ipoib_mcast_is_asking(link->state))
+		link->renew = true;
+}
+
+/*
  * ib_sa's callback, process context. Returning 0 keeps the handle, which is
  * freed by the work only: so a membership has one owner at any time.
  */
@@ -143,6 +159,7 @@ static int ipoib_membership_news(int status, struct ib_sa_multicast *sa)
 		member->state = IPOIB_MEMBER_GRANTED;
 	} else if (status == -ENETRESET) {
 		member->state = IPOIB_MEMBER_VOID;
+		__ipoib_mcast_doubt_link(ipd);
 	} else {
 		member->state = IPOIB_MEMBER_REFUSED;
 	}
@@ -455,11 +472,40 @@ static void ipoib_mcast_step(struct ipoib_dev *ipd, struct ipoib_mcast *group,
 		ipoib_mcast_do(ipd, group, action);
 }
 
+static void ipoib_mcast_read_rec(struct ipoib_dev *ipd,
+				 const struct ib_sa_mcmember_rec *rec,
+				 struct ipoib_bcast *bcast)
+{
+	ipoib_bcast_take(bcast, rec);
+	bcast->mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
+						rec->mtu);
+}
+
+/* Other groups were made from what is no longer the link's. */
+static void __ipoib_mcast_renew_rest(struct ipoib_dev *ipd)
+	__must_hold(&ipd->mcast.lock)
+{
+	struct ipoib_mcast *group;
+
+	lockdep_assert_held(&ipd->mcast.lock);
+
+	list_for_each_entry(group, &ipd->mcast.groups, entry)
+		if (group->kind != IPOIB_MCAST_BROADCAST)
+			group->renew = group->state != IPOIB_MCAST_IDLE;
+}
+
 /* The group's parameters are the link's from here on. */
 static void ipoib_mcast_set_link_rec(struct ipoib_dev *ipd,
 				     const struct ipoib_mcast *group)
 {
+	struct ipoib_bcast old = {};
+	struct ipoib_bcast now = {};
+
 	spin_lock_bh(&ipd->mcast.lock);
+	ipoib_mcast_read_rec(ipd, &ipd->mcast.link_rec, &old);
+	ipoib_mcast_read_rec(ipd, &group->cur->rec, &now);
+	if (ipd->mcast.accepting && !ipoib_bcast_same(&old, &now))
+		__ipoib_mcast_renew_rest(ipd);
 	ipd->mcast.link_rec = group->cur->rec;
 	ipd->mcast.accepting = true;
 	spin_unlock_bh(&ipd->mcast.lock);
@@ -676,16 +722,33 @@ static unsigned long ipoib_mcast_idle_time(void)
 	return 2 * max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
 }
 
-/* So many ask at once: an answer lets the next one ask. */
+/* Are the link's parameters what the subnet administrator last said? */
+static bool __ipoib_mcast_link_is_sure(const struct ipoib_dev *ipd)
+	__must_hold(&ipd->mcast.lock)
+{
+	const struct ipoib_mcast *link = ipd->mcast.broadcast;
+
+	return link && link->state == IPOIB_MCAST_ATTACHED && !link->renew &&
+	       link->cur->state == IPOIB_MEMBER_GRANTED;
+}
+
+/*
+ * Who asks for a group may be the one that makes it, and makes it from the
+ * broadcast group's parameters: so that one comes first. Then so many ask at
+ * once: an answer lets the next one ask.
+ */
 static bool __ipoib_mcast_may_ask(const struct ipoib_dev *ipd,
 				  const struct ipoib_mcast *group)
 	__must_hold(&ipd->mcast.lock)
 {
 	lockdep_assert_held(&ipd->mcast.lock);
 
-	return group->kind == IPOIB_MCAST_BROADCAST ||
-	       ipoib_mcast_is_asking(group->state) ||
-	       ipd->mcast.num_asking < IPOIB_JOINS_MOST;
+	if (group->kind == IPOIB_MCAST_BROADCAST)
+		return true;
+
+	return __ipoib_mcast_link_is_sure(ipd) &&
+	       (ipoib_mcast_is_asking(group->state) ||
+		ipd->mcast.num_asking < IPOIB_JOINS_MOST);
 }
 
 /* It would have asked by now, if it might. */
@@ -1139,6 +1202,8 @@ void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 /**
  * ipoib_mcast_renew_all() - join every group anew, using the old memberships on
  * @ipd: interface
+ *
+ * The broadcast group first, then the others with what it has become.
  */
 void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 {
@@ -1175,11 +1240,8 @@ void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,
 	group = ipd->mcast.broadcast;
 	bcast->up = group && ipoib_mcast_works(group->state) &&
 		    ipd->mcast.accepting;
-	if (bcast->up) {
-		ipoib_bcast_take(bcast, rec);
-		bcast->mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
-							rec->mtu);
-	}
+	if (bcast->up)
+		ipoib_mcast_read_rec(ipd, rec, bcast);
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A subnet manager that comes back with other parameters for the link."""
+
+import contextlib
+import ipaddress
+import os
+import pathlib
+import re
+
+import pytest
+
+from labkit import (Trace, all_active, attr, fault, ip4, ip6, link, on, ping,
+                    port_dir, run, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
+
+# Subnet administration: the answer to a Get or Set of a membership
+MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
+CONF = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"),
+                    "partitions.conf")
+
+
+# as it is traced; the driver numbers what can happen to a group
+REFUSED = " event=2 "
+LINK_REFUSED = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff" + REFUSED
+
+
+def restart(partitions):
+    run("lab-sm", "stop")
+    CONF.write_text(partitions)
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+
+
+@pytest.fixture
+def partitions():
+    """What OpenSM has of partitions; in force again afterwards."""
+    before = CONF.read_text()
+    yield before
+    restart(before)
+    wait_until("the MTU is as before", lambda: link(2)["mtu"] == 2044,
+               timeout=60)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+def attached(host):
+    """Groups a host receives, as the subnet administrator writes them."""
+    text = (port_dir(host) / "groups").read_text()
+    return {ipaddress.ip_address(name).compressed for name in
+            re.findall(r"^mgid (\S+)", text, re.M)}
+
+
+def known():
+    """MTU of each group that the subnet administrator knows, as it has it."""
+    text = run("saquery", "-C", "fab0", "-g").stdout
+    return {ipaddress.ip_address(mgid).compressed: mtu for mgid, mtu in
+            re.findall(r"MGID\.*(\S+)$.*?Mtu\.*(\S+)$", text, re.M | re.S)}
+
+
+@pytest.mark.core
+def test_groups_are_made_anew_with_the_new_parameters(partitions):
+    """Each by who asks first, and from what the broadcast group has become."""
+    changes = [attr(host, "carrier_changes") for host in (1, 2)]
+    on(1, "ip", "link", "set", "ib0", "mtu", 1500)
+    try:
+        wanted = attached(1) | attached(2)
+        # all have asked before the first is answered, if they do not wait
+        with contextlib.closing(Trace("ipoib/ipoib_mcast")) as trace, \
+                fault("fab0/port1", "mad", f"delay=200 {MEMBER_RECORD} every=1"):
+            restart(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
+            wait_until("the MTU follows", lambda: link(2)["mtu"] == 4092,
+                       timeout=60)
+            wait_until("groups are back", lambda: wanted <= known().keys(),
+                       timeout=60)
+        # the broadcast group asks before the subnet is up, the others after it
+        assert trace.count(REFUSED) == trace.count(LINK_REFUSED)
+        assert link(1)["mtu"] == 1500
+        assert wanted <= attached(1) | attached(2)
+        found = known()
+        # IBA 15.2.5.17: exactly, and 4096 bytes
+        assert {found[mgid] for mgid in wanted} == {"0x85"}
+        for host, other in ((1, 2), (2, 1)):
+            on(host, "ip", "neigh", "flush", "dev", "ib0")
+            for address in ip4(other), ip6(other):
+                wait_until("an answer", lambda h=host, a=address: ping(
+                    h, a, 1, check=False), timeout=60)
+    finally:
+        on(1, "ip", "link", "set", "ib0", "mtu", 2044)
+    assert [attr(host, "carrier_changes") for host in (1, 2)] == changes
