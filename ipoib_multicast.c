@@ -942,12 +942,23 @@ static bool ipoib_mcast_map(const u8 *addr, const union ib_gid *broadcast,
 	return memcmp(mgid, broadcast, sizeof(*mgid));
 }
 
-static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid)
+/*
+ * Has somebody else joined it, to receive it? ib_sa keeps a record for as long
+ * as a leave takes, but not the bit. That of a group we ourselves are in with a
+ * full membership says nothing.
+ */
+static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid,
+				     const struct ipoib_mcast *own)
 {
 	struct ib_sa_mcmember_rec rec;
 
-	return READ_ONCE(ipd->umcast) &&
-	       !ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, mgid, &rec);
+	if (!READ_ONCE(ipd->umcast))
+		return false;
+	if (own && (own->kind != IPOIB_MCAST_SEND_ONLY || own->in_full))
+		return false;
+
+	return !ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, mgid, &rec) &&
+	       rec.join_state & BIT(FULLMEMBER_JOIN);
 }
 
 static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)
@@ -955,7 +966,7 @@ static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)
 {
 	struct ipoib_mcast *group = __ipoib_mcast_find(ipd, mgid);
 
-	if (!group && ipoib_mcast_left_to_user(ipd, mgid))
+	if (ipoib_mcast_left_to_user(ipd, mgid, group))
 		return 0;
 	if (!group)
 		group = __ipoib_mcast_add(ipd, mgid, IPOIB_MCAST_FULL);
