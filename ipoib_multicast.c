@@ -41,6 +41,9 @@
 #define IPOIB_RENEW_REFUSALS	3
 #define IPOIB_LINK_REFUSED_MS	30000
 
+/* the stack's list is looked at again when there was no memory for all of it */
+#define IPOIB_SYNC_AGAIN_MS	100
+
 /* log lines about refusals per group: after that it is known */
 #define IPOIB_JOIN_COMPLAINTS	20
 
@@ -908,6 +911,10 @@ static bool ipoib_mcast_next_alarm(struct ipoib_dev *ipd, unsigned long *delay)
 
 	*delay = MAX_JIFFY_OFFSET;
 	spin_lock_bh(&ipd->mcast.lock);
+	if (ipd->mcast.accepting && test_bit(0, &ipd->mcast.sync_wanted)) {
+		*delay = msecs_to_jiffies(IPOIB_SYNC_AGAIN_MS);
+		any = true;
+	}
 	list_for_each_entry(group, &ipd->mcast.groups, entry) {
 		if (__ipoib_mcast_is_held_up(group) &&
 		    __ipoib_mcast_may_ask(ipd, group))
@@ -1019,7 +1026,7 @@ static void ipoib_mcast_sync(struct ipoib_dev *ipd)
 	spin_unlock(&ipd->mcast.lock);
 	netif_addr_unlock_bh(dev);
 
-	/* no memory for some: look again with the next change or retry */
+	/* no memory for some: the work looks again in a moment */
 	if (err)
 		set_bit(0, &ipd->mcast.sync_wanted);
 }
