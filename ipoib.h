@@ -449,6 +449,7 @@ struct ipoib_membership {
  * @failures: attempts that failed in a row, for whatever reason; the same
  * @refusals: times the subnet administrator said no in a row; the same
  * @refused_at: when it first did so, in jiffies; the same
+ * @agains: times in a row the subnet manager's address was not known; the same
  * @status: errno of the last failure; the same
  * @retry_at: jiffies; the same
  * @rcu: delays the freeing
@@ -475,6 +476,7 @@ struct ipoib_mcast {
 	u32 failures;
 	u32 refusals;
 	unsigned long refused_at;
+	u32 agains;
 	int status;
 	unsigned long retry_at;
 	struct rcu_head rcu;

@@ -27,8 +27,12 @@
 #define IPOIB_JOIN_FIRST_MS	500
 #define IPOIB_JOIN_MOST_MS	16000
 
-/* the subnet manager's own address is not known yet: ask again at once */
+/*
+ * The subnet manager's own address is not known yet: ask again at once, but for
+ * a second only. Whoever finds it out may have had to give up.
+ */
 #define IPOIB_JOIN_AGAIN_MS	20
+#define IPOIB_JOIN_AGAINS	50
 
 /* attempts after which packets for a send-only group are given up */
 #define IPOIB_SEND_ONLY_FAILURES	2
@@ -379,7 +383,8 @@ static void ipoib_mcast_wait(struct ipoib_mcast *group, int status)
 {
 	u32 wait_ms = IPOIB_JOIN_AGAIN_MS;
 
-	if (status != -EAGAIN) {
+	group->agains = status == -EAGAIN ? group->agains + 1 : 0;
+	if (status != -EAGAIN || group->agains > IPOIB_JOIN_AGAINS) {
 		group->failures++;
 		wait_ms = ipoib_backoff_ms(group->failures, IPOIB_JOIN_FIRST_MS,
 					   IPOIB_JOIN_MOST_MS,
@@ -573,6 +578,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	int err;
 
 	group->refusals = 0;
+	group->agains = 0;
 	ipoib_mcast_step(ipd, group, IPOIB_MC_ANSWER);
 	err = ipoib_mcast_ready(ipd, group);
 	if (err) {
@@ -1236,6 +1242,7 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 		group->in_full = false;
 		group->failures = 0;
 		group->refusals = 0;
+		group->agains = 0;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);
 

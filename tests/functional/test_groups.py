@@ -5,11 +5,13 @@ import contextlib
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
-from labkit import (KERNEL, SLOW, Trace, ethtool_stats, fault, ip4, on, ping,
-                    pinging, port_dir, start_on, switch_port, wait_until)
+from labkit import (KERNEL, SLOW, Trace, edit, ethtool_stats, fault, ip4, lid,
+                    on, ping, pinging, port_dir, reregister, start_on,
+                    switch_port, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -107,6 +109,30 @@ def test_the_first_retry_comes_within_a_second():
 WORK = "workqueue/workqueue_execute_start"
 
 
+@pytest.mark.long
+def test_a_subnet_manager_without_an_address_is_not_asked_for_ever():
+    """ib_core has no address handle for it: many tries at once, then fewer."""
+    def asked():
+        return ethtool_stats(1)["join_requests"]
+
+    def seconds(count):
+        before, begun = asked(), time.monotonic()
+        wait_until("it is asked for", lambda: asked() >= before + count,
+                   timeout=60)
+        return time.monotonic() - begun
+
+    with fault("fab1", "verbs", "create_ah every=1 errno=ENOMEM"):
+        own = lid(1)
+        edit(1, "lid", own + 40)
+        edit(1, "lid", own)
+        seconds(45)
+        wait_until("it is asked for at leisure", lambda: seconds(1) > 0.3,
+                   timeout=60)
+    reregister(1)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
 @pytest.mark.core
 def test_a_group_that_is_joined_does_not_stir_the_link():
     with contextlib.closing(Trace(WORK)) as begun:
@@ -147,7 +173,13 @@ def test_groups_that_may_not_ask_yet_wait_for_an_answer():
 
 def test_a_flood_of_groups():
     """So many at most, and what is known is served meanwhile."""
+    before = ethtool_stats(1)
     with pinging(1, ip4(2), 0.01) as pinger:
         on(1, sys.executable, "-c", SEND, 100, 6000, timeout=240)
     assert pinger.lost == 0
+    after = ethtool_stats(1)
+    # 4096 of them, and those that were there
+    assert after["drop_tx_park_full"] - before["drop_tx_park_full"] >= \
+        5900 - 4096
+    assert after["drop_tx_no_mem"] == before["drop_tx_no_mem"]
     ping(1, ip4(2), 5)
