@@ -122,7 +122,8 @@ struct ipoib_dev;
  * @IPOIB_DROP_TX_SHORT: no complete header in front of it
  * @IPOIB_DROP_TX_PROTO: a type this link does not carry
  * @IPOIB_DROP_TX_LINK: the link is not active
- * @IPOIB_DROP_TX_PARK_FULL: too many wait for the same neighbour or group
+ * @IPOIB_DROP_TX_PARK_FULL: too many wait for the same neighbour or group, or
+ *	there are too many groups
  * @IPOIB_DROP_TX_NO_PATH: the subnet administrator knows no path
  * @IPOIB_DROP_TX_NO_GROUP: the group could not be joined
  * @IPOIB_DROP_TX_FORGOTTEN: parked, then the neighbour or group went away

@@ -1104,9 +1104,12 @@ static const struct ipoib_ah *ipoib_mcast_park_rcu(struct ipoib_dev *ipd,
 	reason = IPOIB_DROP_TX_LINK;
 	if (!mcast->accepting)
 		goto drop;
-	reason = IPOIB_DROP_TX_NO_MEM;
+	reason = IPOIB_DROP_TX_PARK_FULL;
 	group = __ipoib_mcast_find(ipd, mgid);
-	if (!group && mcast->num_send_only < IPOIB_SEND_ONLY_MOST)
+	if (!group && mcast->num_send_only >= IPOIB_SEND_ONLY_MOST)
+		goto drop;
+	reason = IPOIB_DROP_TX_NO_MEM;
+	if (!group)
 		group = __ipoib_mcast_add(ipd, mgid, IPOIB_MCAST_SEND_ONLY);
 	if (!group)
 		goto drop;
