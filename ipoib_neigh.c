@@ -429,6 +429,13 @@ static void ipoib_ah_reap_all(struct ipoib_dev *ipd)
 
 /* ---- paths ---- */
 
+static const struct rhashtable_params ipoib_neigh_params = {
+	.key_len = sizeof(struct ipoib_hwaddr),
+	.key_offset = offsetof(struct ipoib_neigh, ha),
+	.head_offset = offsetof(struct ipoib_neigh, node),
+	.automatic_shrinking = true,
+};
+
 static const struct rhashtable_params ipoib_path_params = {
 	.key_len = sizeof(union ib_gid),
 	.key_offset = offsetof(struct ipoib_path, gid),
@@ -593,6 +600,42 @@ static void __ipoib_path_take_parked(struct ipoib_path *path,
 
 	list_for_each_entry(neigh, &path->neighs, on_path)
 		__ipoib_neigh_take_parked(path->ipd, neigh, parked);
+}
+
+/* Readers that found it keep it, and its path, for a grace period. */
+static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
+				 struct ipoib_neigh *neigh,
+				 struct sk_buff_head *parked)
+	__must_hold(&ipd->resolve.lock)
+{
+	lockdep_assert_held(&ipd->resolve.lock);
+
+	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
+			       ipoib_neigh_params);
+	list_del_init(&neigh->on_path);
+	neigh->path->num_neighs--;
+	if (!rcu_access_pointer(neigh->path->ah))
+		ipd->resolve.unresolved_neighs--;
+	__ipoib_neigh_take_parked(ipd, neigh, parked);
+	trace_ipoib_neigh(ipd->netdev, (const u8 *)&neigh->ha, false);
+	ipoib_count(ipd, IPOIB_N_NEIGH_REMOVES);
+	ipoib_path_put(neigh->path);
+	kfree_rcu(neigh, rcu);
+}
+
+/*
+ * One is enough to remember by that there is no path; the others may come again.
+ */
+static void __ipoib_path_forget_neighs(struct ipoib_path *path,
+				       struct sk_buff_head *parked)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_neigh *neigh, *next;
+
+	list_for_each_entry_safe(neigh, next, &path->neighs, on_path) {
+		if (!list_is_first(&neigh->on_path, &path->neighs))
+			__ipoib_neigh_unlink(path->ipd, neigh, parked);
+	}
 }
 
 static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
@@ -810,6 +853,7 @@ static void ipoib_path_failed(struct ipoib_path *path, int status)
 	old = __ipoib_path_swap_ah(path, NULL);
 	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
 	__ipoib_path_take_parked(path, &parked);
+	__ipoib_path_forget_neighs(path, &parked);
 unlock:
 	spin_unlock_bh(&ipd->resolve.lock);
 
@@ -847,13 +891,6 @@ static void ipoib_path_answered(struct ipoib_path *path)
 }
 
 /* ---- neighbours ---- */
-
-static const struct rhashtable_params ipoib_neigh_params = {
-	.key_len = sizeof(struct ipoib_hwaddr),
-	.key_offset = offsetof(struct ipoib_neigh, ha),
-	.head_offset = offsetof(struct ipoib_neigh, node),
-	.automatic_shrinking = true,
-};
 
 /* Numbers that are guessed at a GID nobody has are no neighbours. */
 static bool __ipoib_path_takes_neigh(const struct ipoib_path *path)
@@ -934,27 +971,6 @@ static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
 	neigh = rhashtable_lookup_fast(&ipd->resolve.neighs, ha,
 				       ipoib_neigh_params);
 	return neigh ? neigh : __ipoib_neigh_create(ipd, ha);
-}
-
-/* Readers that found it keep it, and its path, for a grace period. */
-static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
-				 struct ipoib_neigh *neigh,
-				 struct sk_buff_head *parked)
-	__must_hold(&ipd->resolve.lock)
-{
-	lockdep_assert_held(&ipd->resolve.lock);
-
-	rhashtable_remove_fast(&ipd->resolve.neighs, &neigh->node,
-			       ipoib_neigh_params);
-	list_del_init(&neigh->on_path);
-	neigh->path->num_neighs--;
-	if (!rcu_access_pointer(neigh->path->ah))
-		ipd->resolve.unresolved_neighs--;
-	__ipoib_neigh_take_parked(ipd, neigh, parked);
-	trace_ipoib_neigh(ipd->netdev, (const u8 *)&neigh->ha, false);
-	ipoib_count(ipd, IPOIB_N_NEIGH_REMOVES);
-	ipoib_path_put(neigh->path);
-	kfree_rcu(neigh, rcu);
 }
 
 static void __ipoib_path_unlink(struct ipoib_path *path,

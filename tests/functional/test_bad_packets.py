@@ -142,6 +142,16 @@ def test_a_flood_of_neighbours_nobody_has(what, most):
     assert count - dropped <= most
 
 
+def test_of_a_flood_at_one_gid_one_address_is_remembered():
+    """That there is no path to it; the next flood finds room again."""
+    before = ethtool_stats(1)
+    on(1, sys.executable, "-c", FLOOD, 200, "qpns")
+    kept = kept_neighbours(ethtool_stats(1)) - kept_neighbours(before)
+    wait_until("the others are forgotten", lambda: kept_neighbours(
+        ethtool_stats(1)) - kept_neighbours(before) <= min(kept, 1),
+        timeout=60)
+
+
 KNOWN = """
 import socket, sys, time
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
