@@ -64,8 +64,8 @@ static struct ipoib_fs_snap *ipoib_fs_snap_alloc(unsigned int most, size_t size)
 }
 
 /* A table that has filled the room may have grown out of it. */
-static struct ipoib_fs_snap *ipoib_fs_snap_take(struct ipoib_dev *ipd,
-						const struct ipoib_fs_kind *kind)
+static struct ipoib_fs_snap *
+ipoib_fs_snap_take(struct ipoib_dev *ipd, const struct ipoib_fs_kind *kind)
 {
 	unsigned int most = kind->list(ipd, NULL, 0);
 	struct ipoib_fs_snap *snap;

@@ -29,7 +29,7 @@
 /* the subnet manager's own address is not known yet: ask again at once */
 #define IPOIB_PATH_AGAIN_MS	20
 
-/* the port has asked too much of late: ask on when it may again, or a bit later */
+/* the port has asked too much of late: ask on after this, or a bit later */
 #define IPOIB_PATH_BUDGET_MS	20
 
 /* refusals in a row after which an address handle that worked is given up */
@@ -1181,6 +1181,12 @@ static void ipoib_resolve_trim(struct ipoib_dev *ipd)
 	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_PARK_FULL);
 }
 
+static unsigned long ipoib_path_budget_delay(void)
+{
+	return msecs_to_jiffies(ipoib_spread_ms(IPOIB_PATH_BUDGET_MS,
+						get_random_u32()));
+}
+
 /*
  * Only the holder of link.lock unlinks paths, so one taken from the list stays
  * while it is looked at.
@@ -1204,8 +1210,7 @@ static void ipoib_resolve_work(struct work_struct *work)
 			   !ipoib_path_query(path)) {
 			/* those that are left are all to be asked for */
 			waiting = true;
-			delay = msecs_to_jiffies(ipoib_spread_ms(
-				IPOIB_PATH_BUDGET_MS, get_random_u32()));
+			delay = ipoib_path_budget_delay();
 			break;
 		}
 	}

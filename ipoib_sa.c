@@ -3,9 +3,10 @@
  * Who asks the subnet administrator for a path, and how often?
  *
  * The interfaces of an HCA ask together: what one is asking for already, or has
- * been told a moment ago, the others get without a query of their own. And those
- * of a port ask with measure, as thousands of hosts do so at once. A path is of one
- * partition (its service level may be), so those share it that have the P_Key.
+ * been told a moment ago, the others get without a query of their own. Those of
+ * a port ask with measure, as thousands of hosts do so at once. A path is of
+ * one partition (its service level may be), so those share it that have the
+ * P_Key.
  *
  * Stages: budget, questions, answers, asking, set-up.
  */

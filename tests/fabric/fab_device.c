@@ -438,6 +438,7 @@ static void fab_hca_free(struct fab_hca *hca)
 	xa_destroy(&hca->qps);
 	xa_destroy(&hca->cqs);
 	xa_destroy(&hca->mrs);
+	fab_netdev_withdraw(hca);
 	ib_dealloc_device(&hca->ibdev);
 }
 

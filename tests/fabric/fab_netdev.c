@@ -17,35 +17,35 @@
 
 /* --- Counters ------------------------------------------------------------ */
 
-/* What the netdev is said to have received by itself, in packets and bytes. */
+/* What the netdev is said to have received by itself. */
 #define FAB_NETDEV_PACKETS	1000
-#define FAB_NETDEV_BYTES	64000
+#define FAB_NETDEV_LENGTH	64
 
 /* Transmit queues, as many as any driver of IPoIB may want. */
 #define FAB_NETDEV_TXQS		8
 
-static void fab_netdev_get_stats64(struct net_device *dev,
-				   struct rtnl_link_stats64 *stats)
+static struct pcpu_sw_netstats __percpu *fab_netdev_count(void)
 {
-	stats->rx_packets = FAB_NETDEV_PACKETS;
-	stats->rx_bytes = FAB_NETDEV_BYTES;
-	stats->multicast = FAB_NETDEV_PACKETS;
+	struct pcpu_sw_netstats __percpu *counters;
+	struct pcpu_sw_netstats *one;
+
+	counters = netdev_alloc_pcpu_stats(struct pcpu_sw_netstats);
+	if (!counters)
+		return NULL;
+
+	one = raw_cpu_ptr(counters);
+	u64_stats_set(&one->rx_packets, FAB_NETDEV_PACKETS);
+	u64_stats_set(&one->rx_bytes, FAB_NETDEV_PACKETS * FAB_NETDEV_LENGTH);
+	return counters;
 }
 
 /* --- The netdev ---------------------------------------------------------- */
 
-/* IPoIB's own, and the counters: the same for every netdev. */
-static struct net_device_ops fab_netdev_ops;
-
+/* The counters are the HCA's, which outlives its netdevs. */
 static int fab_netdev_init(struct ib_device *ibdev, u32 port_num,
 			   struct net_device *dev, void *param)
 {
-	if (dev->netdev_ops) {
-		fab_netdev_ops = *dev->netdev_ops;
-		fab_netdev_ops.ndo_get_stats64 = fab_netdev_get_stats64;
-		dev->netdev_ops = &fab_netdev_ops;
-	}
-
+	dev->tstats = to_fab_hca(ibdev)->tstats;
 	return -EOPNOTSUPP;
 }
 
@@ -74,6 +74,19 @@ static const struct ib_device_ops fab_netdev_verbs = {
  */
 void fab_netdev_offer(struct fab_hca *hca)
 {
-	if (hca->node->shape.rxqs)
+	if (!hca->node->shape.rxqs)
+		return;
+
+	hca->tstats = fab_netdev_count();
+	if (hca->tstats)
 		ib_set_device_ops(&hca->ibdev, &fab_netdev_verbs);
+}
+
+/**
+ * fab_netdev_withdraw - undo fab_netdev_offer()
+ * @hca: the HCA, not registered any more
+ */
+void fab_netdev_withdraw(struct fab_hca *hca)
+{
+	free_percpu(hca->tstats);
 }

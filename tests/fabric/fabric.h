@@ -401,6 +401,7 @@ extern struct fab_fabric fabric;
  * @dead: it was torn out: nothing leaves it, nothing is made on it any more;
  *	written under ctl, read anywhere
  * @named: misuse of verbs that was already named in the log, by bit
+ * @tstats: what the netdev it brings along has counted; NULL without one
  */
 struct fab_hca {
 	struct ib_device ibdev;
@@ -418,6 +419,7 @@ struct fab_hca {
 	bool listening;
 	bool dead;
 	unsigned long named;
+	struct pcpu_sw_netstats __percpu *tstats;
 };
 
 struct fab_pd {
@@ -888,6 +890,7 @@ void fab_vf_debugfs(struct fab_node *node, struct dentry *dir);
 
 /* fab_netdev.c */
 void fab_netdev_offer(struct fab_hca *hca);
+void fab_netdev_withdraw(struct fab_hca *hca);
 
 /* fab_plug.c */
 int fab_plug(struct fab_node *node);
