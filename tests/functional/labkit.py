@@ -8,6 +8,7 @@ polls a condition and fails with what it waited for.
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -617,6 +618,48 @@ def iperf(client, server, *options, v6=False):
     finally:
         daemon.kill()
         daemon.wait()
+
+
+CARRIER = """
+import hashlib, os, socket, sys
+how, address, path = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+if how == "take":
+    with socket.create_server((address, 5203), family=family) as one:
+        print("ready", flush=True)
+        taker, _ = one.accept()
+    digest = hashlib.sha256()
+    while data := taker.recv(1 << 16):
+        digest.update(data)
+    print(digest.hexdigest(), flush=True)
+else:
+    with socket.create_connection((address, 5203)) as giver, \
+            open(path, "rb") as file:
+        giver.sendfile(file)
+        giver.shutdown(socket.SHUT_WR)
+        assert giver.recv(1) == b""
+"""
+
+
+def carry(source, target, size, v6=False):
+    """Send so many bytes by TCP, in pieces of memory pages, and compare."""
+    address = ip6(target) if v6 else ip4(target)
+    with tempfile.NamedTemporaryFile() as file:
+        # no two packets are alike
+        data = b"".join(number.to_bytes(8, "big")
+                        for number in range(size // 8))
+        file.write(data)
+        file.flush()
+        with start_on(target, sys.executable, "-c", CARRIER, "take", address,
+                      "-", stdout=subprocess.PIPE) as taker:
+            try:
+                assert taker.stdout.readline() == "ready\n"
+                on(source, sys.executable, "-c", CARRIER, "give", address,
+                   file.name)
+                digest = taker.stdout.readline().strip()
+            finally:
+                taker.kill()
+    assert digest == hashlib.sha256(data).hexdigest(), "it arrived changed"
 
 
 def completion_queues(host):
