@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, MTU, SLOW, attr, ethtool_stats, ip4, ip6, iperf,
-                    on, ping, queue_pairs, snmp, start_on, wait_until)
+from labkit import (DRIVER, MTU, SLOW, attr, ethtool_stats, fault, ip4, ip6,
+                    iperf, on, ping, queue_pairs, snmp, spray, start_on,
+                    wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -86,6 +87,78 @@ def test_packets_are_given_back_within_a_millisecond(burst):
         1, sys.executable, "-c", BURSTS, ip4(2), burst).stdout.split()]
     assert len(waits) == 100
     assert statistics.median(waits) < 1000 * SLOW
+
+
+# What its socket still has under way, by each line that is read.
+TEN = """
+import fcntl, socket, struct, sys, termios
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(10):
+    s.sendto(bytes(200), (sys.argv[1], 9))
+while True:
+    print(*struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4))),
+          flush=True)
+    if not sys.stdin.readline():
+        break
+"""
+
+
+def byte_limits(host, file):
+    """A number of each queue's byte limit."""
+    return [int(word) for word in on(
+        host, "sh", "-c", "cat /sys/class/net/ib0/queues/tx-*/"
+        f"byte_queue_limits/{file}").stdout.split()]
+
+
+def set_least_limit(host, length):
+    """So many bytes each queue may have under way, or more."""
+    on(host, "sh", "-c", "for file in /sys/class/net/ib0/queues/tx-*/"
+       f"byte_queue_limits/limit_min; do echo {length} > $file; done")
+
+
+@contextlib.contextmanager
+def generous_limits(host):
+    """No queue is stopped for a few packets; a limit moves when it is used."""
+    def in_force():
+        spray(host, ip4(2))
+        return min(byte_limits(host, "limit")) >= 10_000
+    set_least_limit(host, 10_000)
+    try:
+        wait_until("the limits are in force", in_force)
+        yield
+    finally:
+        set_least_limit(host, 0)
+
+
+@pytest.mark.core
+@pytest.mark.needs("queues")
+def test_packets_are_their_senders_until_they_are_completed():
+    """A socket's buffer, and the queue's limit, bound what the HCA has."""
+    ping(1, ip4(2))
+    with generous_limits(1), \
+            fault("fab1", "completions", "stall dir=send") as stalled, \
+            start_on(1, sys.executable, "-c", TEN, ip4(2),
+                     stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sender:
+        try:
+            def left():
+                sender.stdin.write("\n")
+                sender.stdin.flush()
+                return int(sender.stdout.readline())
+
+            # the socket accounts for more than what is in a packet
+            assert int(sender.stdout.readline()) > 10 * 228
+            wait_until("the HCA has them all", lambda: sum(
+                int(pair["sq"].split("/")[0])
+                for qpn, pair in queue_pairs(1).items() if qpn > 1) >= 10)
+            assert left() > 10 * 228
+            # with the header in front of each
+            assert sum(byte_limits(1, "inflight")) >= 10 * 232
+            stalled.path.write_text("release")
+            wait_until("they are given back", lambda: left() == 0)
+            wait_until("nothing is under way",
+                       lambda: sum(byte_limits(1, "inflight")) == 0)
+        finally:
+            sender.kill()
 
 
 # --- What goes up ------------------------------------------------------------
