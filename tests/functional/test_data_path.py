@@ -4,7 +4,6 @@
 import contextlib
 import pathlib
 import socket
-import statistics
 import subprocess
 import sys
 
@@ -86,7 +85,8 @@ def test_packets_are_given_back_within_a_millisecond(burst):
     waits = [int(line) for line in on(
         1, sys.executable, "-c", BURSTS, ip4(2), burst).stdout.split()]
     assert len(waits) == 100
-    assert statistics.median(waits) < 1000 * SLOW
+    # a machine that is busy with something else may take longer now and then
+    assert sorted(waits)[94] < 1000 * SLOW
 
 
 # What its socket still has under way, by each line that is read.
