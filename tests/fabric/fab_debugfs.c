@@ -296,6 +296,10 @@ static void fab_qp_show(struct seq_file *m, const struct fab_qp *qp)
 	seq_printf(m, "qpn 0x%06x port %u state %s qkey 0x%08x pkey_index %u",
 		   qp->qpn, port ? port->num : 0, states[READ_ONCE(qp->state)],
 		   READ_ONCE(qp->qkey), qp->pkey_index);
+	seq_printf(m, " send_posts %llu send_requests %llu signalled %llu recv_posts %llu recv_requests %llu",
+		   READ_ONCE(qp->sq.posts), READ_ONCE(qp->sq.requests),
+		   READ_ONCE(qp->sq.signalled), READ_ONCE(qp->rq.posts),
+		   READ_ONCE(qp->rq.requests));
 	seq_printf(m, " sq %u/%u rq %u/%u\n",
 		   READ_ONCE(qp->sq.head) - READ_ONCE(qp->sq.freed),
 		   qp->sq.limit,

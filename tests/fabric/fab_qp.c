@@ -122,6 +122,19 @@ static int fab_send_header(struct fab_qp *qp, struct fab_swqe *wqe,
 	return 0;
 }
 
+/* Under the ring's lock. */
+static void fab_ring_count(struct fab_ring *ring, bool signalled)
+{
+	WRITE_ONCE(ring->requests, ring->requests + 1);
+	if (signalled)
+		WRITE_ONCE(ring->signalled, ring->signalled + 1);
+}
+
+static bool fab_send_is_signalled(const struct fab_qp *qp, u32 flags)
+{
+	return qp->sig_all || (flags & IB_SEND_SIGNALED);
+}
+
 static int fab_send_add(struct fab_qp *qp, const struct ib_send_wr *wr)
 {
 	struct fab_swqe *wqe = fab_swqe(&qp->sq, qp->sq.head);
@@ -152,6 +165,7 @@ static int fab_send_add(struct fab_qp *qp, const struct ib_send_wr *wr)
 	wqe->qkey = ud_wr(wr)->remote_qkey;
 	wqe->pkey_index = ud_wr(wr)->pkey_index;
 	atomic_inc(&wqe->ah->in_use);
+	fab_ring_count(&qp->sq, fab_send_is_signalled(qp, wqe->flags));
 
 	/* The tasklet reads the slot after it has seen the new head. */
 	smp_store_release(&qp->sq.head, qp->sq.head + 1);
@@ -167,6 +181,7 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 
 	flags = fab_softirqs_off();
 	spin_lock(&qp->sq.lock);
+	WRITE_ONCE(qp->sq.posts, qp->sq.posts + 1);
 	for (; wr; wr = wr->next) {
 		err = fab_qp_fault(qp, FAB_VERB_POST_SEND);
 		if (!err)
@@ -218,6 +233,7 @@ static int fab_recv_add(struct fab_qp *qp, const struct ib_recv_wr *wr)
 	wqe->num_sge = wr->num_sge;
 	wqe->length = total;
 	fab_sges_take(qp->hca, wqe->sge, wr->sg_list, wr->num_sge);
+	fab_ring_count(&qp->rq, true);
 	qp->rq.head++;
 	return 0;
 }
@@ -231,6 +247,7 @@ int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 
 	flags = fab_softirqs_off();
 	spin_lock(&qp->rq.lock);
+	WRITE_ONCE(qp->rq.posts, qp->rq.posts + 1);
 	for (; wr; wr = wr->next) {
 		err = fab_qp_fault(qp, FAB_VERB_POST_RECV);
 		if (!err)
@@ -268,8 +285,7 @@ static bool fab_sq_complete(struct fab_qp *qp, struct fab_swqe *wqe,
 	};
 
 	atomic_dec(&wqe->ah->in_use);
-	if (status == IB_WC_SUCCESS && !qp->sig_all &&
-	    !(wqe->flags & IB_SEND_SIGNALED))
+	if (status == IB_WC_SUCCESS && !fab_send_is_signalled(qp, wqe->flags))
 		return true;
 
 	return fab_cq_push(qp->send_cq, &cqe);

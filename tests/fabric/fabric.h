@@ -607,9 +607,12 @@ struct fab_rwqe {
  * @next: next to execute; send: the tasklet alone, receive: @lock
  * @freed: slots given back, when their completion was polled; a slot is not
  *	free before, as on a real HCA; written under the CQ's lock
+ * @posts: calls of the verb, as a doorbell is rung for each; @lock
+ * @requests: requests it was given in those and took; @lock
+ * @signalled: those of them that complete even when they succeed; @lock
  */
 struct fab_ring {
-	spinlock_t lock; /* head; of a receive ring next, too */
+	spinlock_t lock; /* head and counts; of a receive ring next, too */
 	void *wqes;
 	u32 mask;
 	u32 limit;
@@ -618,6 +621,9 @@ struct fab_ring {
 	u32 head;
 	u32 next;
 	u32 freed;
+	u64 posts;
+	u64 requests;
+	u64 signalled;
 };
 
 /**
