@@ -544,6 +544,33 @@ def spray(host, address):
     on(host, sys.executable, "-c", SPRAY, address)
 
 
+def byte_limits(host, file):
+    """A number of each queue's byte limit."""
+    return [int(word) for word in on(
+        host, "sh", "-c", "cat /sys/class/net/ib0/queues/tx-*/"
+        f"byte_queue_limits/{file}").stdout.split()]
+
+
+def _set_least_limit(host, length):
+    """So many bytes each queue may have under way, or more."""
+    on(host, "sh", "-c", "for file in /sys/class/net/ib0/queues/tx-*/"
+       f"byte_queue_limits/limit_min; do echo {length} > $file; done")
+
+
+@contextlib.contextmanager
+def generous_limits(host):
+    """No queue is stopped for a few packets; a limit moves when it is used."""
+    def in_force():
+        spray(host, ip4(2))
+        return min(byte_limits(host, "limit")) >= 30_000
+    _set_least_limit(host, 30_000)
+    try:
+        wait_until("the limits are in force", in_force)
+        yield
+    finally:
+        _set_least_limit(host, 0)
+
+
 def attr(host, file, name="ib0"):
     """A file of an interface in sysfs, without its newline."""
     return on(host, "cat", f"/sys/class/net/{name}/{file}").stdout.rstrip("\n")

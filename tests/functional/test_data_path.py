@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, MTU, SLOW, attr, ethtool_stats, fault, ip4, ip6,
-                    iperf, on, ping, queue_pairs, snmp, spray, start_on,
-                    wait_until)
+from labkit import (DRIVER, MTU, SLOW, attr, byte_limits, ethtool_stats, fault,
+                    generous_limits, ip4, ip6, iperf, on, ping, queue_pairs,
+                    snmp, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -101,33 +101,6 @@ while True:
     if not sys.stdin.readline():
         break
 """
-
-
-def byte_limits(host, file):
-    """A number of each queue's byte limit."""
-    return [int(word) for word in on(
-        host, "sh", "-c", "cat /sys/class/net/ib0/queues/tx-*/"
-        f"byte_queue_limits/{file}").stdout.split()]
-
-
-def set_least_limit(host, length):
-    """So many bytes each queue may have under way, or more."""
-    on(host, "sh", "-c", "for file in /sys/class/net/ib0/queues/tx-*/"
-       f"byte_queue_limits/limit_min; do echo {length} > $file; done")
-
-
-@contextlib.contextmanager
-def generous_limits(host):
-    """No queue is stopped for a few packets; a limit moves when it is used."""
-    def in_force():
-        spray(host, ip4(2))
-        return min(byte_limits(host, "limit")) >= 10_000
-    set_least_limit(host, 10_000)
-    try:
-        wait_until("the limits are in force", in_force)
-        yield
-    finally:
-        set_least_limit(host, 0)
 
 
 @pytest.mark.core
