@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Several transmit queues, each with a queue pair of its own."""
 
+import collections
+import contextlib
 import re
+import sys
 
 import pytest
 
-from labkit import (ethtool_stats, has_carrier, ip4, link, on, ping, spray,
-                    wait_until)
+from cablekit import Datagram, capture, packets
+from labkit import (ethtool_stats, has_carrier, ip4, lid, link, on, ping, spray,
+                    spread_flows, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
+
 
 def queue_packets(host):
     stats = ethtool_stats(host)
@@ -63,12 +68,104 @@ def test_the_receive_queue_counts_all_that_is_received():
                                 "rx0_alloc_fail"]
 
 
-def test_arp_leaves_on_the_first_queue():
-    """The queue whose QP number is in the hardware address."""
-    before = queue_packets(1)
-    on(1, "ip", "neigh", "flush", "dev", "ib0")
-    ping(1, ip4(2), 1)
-    assert queue_packets(1)[0] > before[0]
+# Unicast and multicast from many ports, and each Neighbour Discovery message
+# to many addresses: where nothing else decides, they go by several queues.
+VARIETY = """
+import os, socket, sys
+group, address, *neighbours = sys.argv[1:]
+processors = sorted(os.sched_getaffinity(0))
+for port in range(20000, 20064):
+    os.sched_setaffinity(0, {processors[port % len(processors)]})
+    for target in (group, address):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ib0")
+            one.sendto(bytes(64), (target, port))
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW,
+                   socket.IPPROTO_ICMPV6) as one:
+    for neighbour in neighbours:
+        for kind in range(133, 138):
+            one.sendto(bytes([kind]) + bytes(23), (neighbour, 0))
+"""
+# One to each address.
+KNOCK = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    for address in sys.argv[1:]:
+        one.sendto(b"x", (address, 9))
+"""
+MANY = range(1, 9)
+LEAST = {"arp": len(MANY), "nd": 5 * len(MANY), "multicast": 64, "udp": 64}
+
+
+@contextlib.contextmanager
+def more_addresses(host, addresses):
+    words = ["dev", "ib0"]
+    for address in addresses:
+        on(host, "ip", "addr", "add", address, *words,
+           *["nodad"] * (":" in address))
+    try:
+        yield
+    finally:
+        for address in addresses:
+            on(host, "ip", "addr", "del", address, *words)
+
+
+@contextlib.contextmanager
+def four_queues(host):
+    before = len(queue_packets(host))
+    on(host, "ethtool", "-L", "ib0", "tx", 4)
+    try:
+        yield
+    finally:
+        on(host, "ethtool", "-L", "ib0", "tx", before)
+
+
+def kind(datagram):
+    """What is to be told apart by where it leaves."""
+    data = datagram.data
+    proto = data[:2].hex()
+    if datagram.multicast:
+        return "multicast"
+    if proto == "0806":
+        return "arp"
+    if proto == "86dd" and data[10] == 58 and 133 <= data[44] <= 137:
+        return "nd"
+    return "udp" if proto == "0800" and data[13] == 17 else None
+
+
+def sent_by_kind(host, path):
+    """Source queue pairs of what a host sent, one for each packet, by kind."""
+    found = collections.defaultdict(list)
+    for packet in packets(path):
+        datagram = Datagram(packet)
+        if datagram.slid == lid(host) and datagram.source_qpn > 1:
+            found[kind(datagram)].append(datagram.source_qpn)
+    return found
+
+
+def test_what_tells_the_address_leaves_by_its_queue_pair(tmp_path):
+    """ARP, Neighbour Discovery and multicast; other flows by several."""
+    own = [f"10.44.0.{100 + number}" for number in MANY]
+    theirs = [f"fd44::2:{number}" for number in MANY]
+    path = tmp_path / "cable.pcap"
+
+    def all_captured():
+        found = sent_by_kind(1, path)
+        return found if all(len(found[name]) >= least
+                            for name, least in LEAST.items()) else None
+
+    with more_addresses(1, [f"{one}/24" for one in own]), \
+            more_addresses(2, [f"{one}/64" for one in theirs]), \
+            four_queues(1), capture("fab1/port1", path):
+        # each is asked for by host 2, and host 1 answers it alone
+        on(2, sys.executable, "-c", KNOCK, *own)
+        spread_flows(1)
+        on(1, sys.executable, "-c", VARIETY, "224.0.0.1", ip4(2), *theirs)
+        found = wait_until("all is captured", all_captured)
+    known = int(link(1)["address"].replace(":", "")[2:8], 16)
+    for name in ("arp", "nd", "multicast"):
+        assert set(found[name]) == {known}, name
+    assert len(set(found["udp"])) > 1
 
 
 def test_each_queue_has_a_queue_pair():

@@ -6,19 +6,16 @@ import os
 import pathlib
 import re
 import struct
-import subprocess
 import zlib
 
 import pytest
 
+from cablekit import BTH, DETH, GRH, LRH, capture, captured
 from labkit import (FABRIC, HOSTS, all_active, counters, ib_port, lid, lft,
                     loop, port_is_active, run, set_lft, set_link, switch_port,
                     wait_until)
 
 fabric = pytest.mark.fabric
-
-LINKTYPE_INFINIBAND = 247
-LRH, GRH, BTH, DETH = 8, 40, 12, 8
 
 
 @pytest.fixture(name="loops", scope="module")
@@ -315,44 +312,6 @@ def test_attached_groups_are_listed():
 
 
 # -- captures ----------------------------------------------------------------
-
-@contextlib.contextmanager
-def capture(port, target):
-    """Write what goes over a port's cable to a file, meanwhile."""
-    with open(target, "wb") as out, subprocess.Popen(
-            ["cat", FABRIC / port / "pcap"], stdout=out) as reader:
-        try:
-            wait_until("the capture began",
-                       lambda: target.stat().st_size >= 24)
-            yield
-        finally:
-            reader.kill()
-
-
-def packets(path):
-    """The packets of a capture as bytes."""
-    data = path.read_bytes()
-    magic, _, _, _, linktype = struct.unpack_from("=I4xIIII", data)
-    assert (magic, linktype) == (0xa1b23c4d, LINKTYPE_INFINIBAND)
-    found, at = [], 24
-    while at + 16 <= len(data):
-        kept, length = struct.unpack_from("=8xII", data, at)
-        assert kept == length
-        if at + 16 + length > len(data):
-            break
-        found.append(data[at + 16:at + 16 + length])
-        at += 16 + length
-    return found
-
-
-def captured(path, count, select=lambda packet: True):
-    """Wait until so many packets are in a file; those."""
-    def enough():
-        now = [packet for packet in packets(path) if select(packet)]
-        return now if len(now) >= count else None
-
-    return wait_until(f"{count} packets captured", enough)
-
 
 def vcrc(data):
     """IBA 7.8.2, bit by bit: x^16 + x^12 + x^3 + x + 1, lowest bit first."""
