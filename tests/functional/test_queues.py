@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from cablekit import Datagram, capture, packets
-from labkit import (ethtool_stats, has_carrier, ip4, lid, link, on, ping, spray,
-                    spread_flows, wait_until)
+from labkit import (ethtool_stats, has_carrier, ip4, lid, link, on, ping,
+                    spray, spread_flows, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
 

@@ -16,7 +16,7 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, FABRIC, completion_queues, counters,
+from labkit import (DRIVER, FABRIC, attr, completion_queues, counters,
                     ethtool_stats, fault, has_carrier, ib_port, ip4, link, on,
                     ping, reason, run, start_on, table, wait_until)
 from offloadkit import growth
@@ -84,6 +84,19 @@ def test_one_sge_is_no_scatter_gather_and_carries_a_stream():
     assert not scatters(1) and scatters(3)
     assert stream_arrives_whole(1, 3)
     assert stream_arrives_whole(3, 1)
+
+
+@with_hca("3:sg=2")
+def test_a_packet_of_more_pieces_than_the_hca_takes_is_joined():
+    """Headers, and data that lies in two blocks of the sender's memory."""
+    assert scatters(3)
+    before = ethtool_stats(3) if DRIVER == "ours" else {}
+    errors = int(attr(3, "statistics/tx_errors"))
+    assert stream_arrives_whole(3, 2)
+    assert int(attr(3, "statistics/tx_errors")) == errors
+    for name in ("drop_tx_linearize", "drop_tx_post"):
+        if DRIVER == "ours":
+            assert ethtool_stats(3)[name] == before[name], name
 
 
 # --- Completion vectors and moderation --------------------------------------
