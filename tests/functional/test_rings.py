@@ -197,9 +197,32 @@ def test_moderation_is_asked_for_and_remembered():
         on(1, "ethtool", "-C", "ib0", "rx-usecs", 0, "rx-frames", 0)
 
 
+# SO_TIMESTAMPING, with TX_SOFTWARE and SOFTWARE; what comes back is the time
+# in SCM_TIMESTAMPING's first timespec, and the datagram with its headers.
+STAMPED = """
+import select, socket, struct, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 37, 1 << 1 | 1 << 4)
+began = time.time()
+s.sendto(b"when?", (sys.argv[1], 9))
+poll = select.poll()
+poll.register(s, 0)
+assert poll.poll(int(sys.argv[2])), "no time stamp"
+data, control, flags, _ = s.recvmsg(4096, 4096, socket.MSG_ERRQUEUE)
+ended = time.time()
+assert data.endswith(b"when?"), data
+times = [value for level, kind, value in control
+         if (level, kind) == (socket.SOL_SOCKET, 37)]
+seconds, nanoseconds = struct.unpack_from("qq", times[0])
+assert began - 0.1 < seconds + nanoseconds / 1e9 < ended + 0.1
+"""
+
+
 def test_time_stamps_of_what_is_sent():
     text = on(1, "ethtool", "-T", "ib0").stdout
     assert "software-transmit" in text
+    ping(1, ip4(2))
+    on(1, sys.executable, "-c", STAMPED, ip4(2), 5000 * SLOW)
 
 
 # --- What is received ---------------------------------------------------------
