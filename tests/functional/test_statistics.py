@@ -2,11 +2,14 @@
 """Do an interface's counters say what was on the wire?"""
 
 import collections
+import json
+import pathlib
+import sys
 
 import pytest
 
-from labkit import (carry, counters, ethtool_stats, ip4, ip6, on, opensm_held,
-                    ping, wait_until)
+from labkit import (KERNEL, carry, counters, ethtool_stats, ip4, ip6, link, on,
+                    opensm_held, ping, spray, wait_until)
 from offloadkit import LAB
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
@@ -109,3 +112,55 @@ def test_packets_that_the_stack_cuts_are_counted_as_on_the_wire():
 @pytest.mark.parametrize("v6", [False, True], ids=["ipv4", "ipv6"])
 def test_packets_are_counted_as_on_the_wire(v6):
     transfer(v6)
+
+
+# --- By queue ----------------------------------------------------------------
+
+TOOL = pathlib.Path(__file__).with_name("qstats_tool.py")
+
+
+def qstats(host, scope):
+    """What netdev-genl says of a host's interface; None where it has none."""
+    done = on(host, sys.executable, TOOL, link(host)["ifindex"], scope,
+              check=KERNEL != "6.1")
+    return None if done.returncode == 2 else json.loads(done.stdout)
+
+
+def shown(host):
+    """The same numbers as `ip -s link` has them."""
+    found = json.loads(on(host, "ip", "-j", "-s", "link", "show",
+                          "ib0").stdout)[0]["stats64"]
+    return {f"{way}_{what}": found[way][what] for way in ("rx", "tx")
+            for what in ("packets", "bytes")}
+
+
+def alike(host):
+    """Do all tell the same of the interface, and its queues' sum as well?
+
+    They are read one after the other, so only while nothing is sent.
+    """
+    queues, whole = qstats(host, "queue"), qstats(host, "device")
+    gone = ethtool_stats(host)
+    total = {f"{way}_{what}": sum(one[f"{way}_{what}"] for one in queues
+                                  if one["type"] == way) +
+             gone.get(f"{way}_gone_{what}", 0)
+             for way in ("rx", "tx") for what in ("packets", "bytes")}
+    return whole == [total] == [shown(host)]
+
+
+def test_netdev_genl_counts_alike_while_queues_come_and_go():
+    """What queues counted that are gone belongs to the interface alone."""
+    if KERNEL == "6.1":
+        assert qstats(1, "device") is None
+        return
+
+    before = sum(one["type"] == "tx" for one in qstats(1, "queue"))
+    try:
+        for count in (4, 1, 2):
+            on(1, "ethtool", "-L", "ib0", "tx", count)
+            spray(1, ip4(2))
+            wait_until("all count alike", lambda: alike(1))
+            assert [(one["type"], one["id"]) for one in qstats(1, "queue")] \
+                == [("rx", 0)] + [("tx", number) for number in range(count)]
+    finally:
+        on(1, "ethtool", "-L", "ib0", "tx", before)
