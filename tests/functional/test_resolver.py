@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Neighbours and paths: what they may cost, who shares them, how they end."""
+
+import contextlib
+import pathlib
+import sys
+
+import pytest
+
+from labkit import (ethtool_stats, fault, has_carrier, ip4, link, on, ping,
+                    pinging, wait_until)
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
+
+SM = "fab0/port1"
+PATH_RECORD = "class=3 method=0x81 attr=0x35"
+GC_INTERVAL = pathlib.Path("/proc/sys/net/ipv4/neigh/default/gc_interval")
+CHILDREN = ("kid1", "kid2")
+
+# What may wait for one neighbour, and for all: Documentation/ib_ipoib.rst
+NEIGHBOUR_BYTES = 64 << 10
+ALL_BYTES = 4 << 20
+SIZE = 2000
+# The kernel's account of a packet of that size, which is what is bounded.
+LEAST, MOST = SIZE, 4 * SIZE
+
+SEND = """
+import socket, sys, time
+names, addresses = sys.argv[1].split(), sys.argv[2].split()
+size, count, pause = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+sockets = []
+for name in names:
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    s.bind((name, 0x0800))
+    # what waits for a path counts as being sent, and would hold this up
+    s.setsockopt(socket.SOL_SOCKET, 32, 1 << 29)
+    sockets.append(s)
+packets = [bytes.fromhex(ha + "08000000") + bytes(size) for ha in addresses]
+for _ in range(count):
+    for packet in packets:
+        for s in sockets:
+            s.send(packet)
+    time.sleep(pause)
+"""
+
+
+def send(host, *addresses, names=("ib0",), size=SIZE, count=1, pause=0):
+    """Packets to hardware addresses, whether or not anybody has them.
+
+    To each in turn by each interface, and that so many times.
+    """
+    on(host, sys.executable, "-c", SEND, " ".join(names), " ".join(addresses),
+       size, count, pause)
+
+
+def address(host):
+    """The address of a host's ib0, as send() takes it."""
+    return link(host)["address"].replace(":", "")
+
+
+def nobody(number, qpn=0x48):
+    """An address of a GID that nobody has."""
+    return f"{qpn:08x}fe80{0:012x}{0x02fab0fe00000000 + number:016x}"
+
+
+class Growth:
+    """By how much a host's counters grow."""
+
+    def __init__(self, host, name="ib0"):
+        self.host, self.name = host, name
+        self.before = ethtool_stats(host, name)
+
+    def __getitem__(self, counter):
+        return ethtool_stats(self.host, self.name)[counter] - \
+            self.before[counter]
+
+
+@contextlib.contextmanager
+def children(*hosts, names=CHILDREN):
+    """Children of one key on hosts, with carrier."""
+    every = [(host, name) for host in hosts for name in names]
+    try:
+        for host, name in every:
+            on(host, "ip", "link", "add", "link", "ib0", "name", name, "type",
+               "ipoib", "pkey", "0x8001")
+            on(host, "ip", "link", "set", name, "up")
+        for host, name in every:
+            wait_until(f"carrier of {name}", lambda: has_carrier(host, name))
+        yield
+    finally:
+        for host, name in every:
+            on(host, "ip", "link", "del", name, check=False)
+
+
+# --- What waits ---------------------------------------------------------------
+
+def that_waited(addresses, each):
+    """How many of so many packets to each address waited, not to be refused.
+
+    A query does not time out before it is sent.
+    """
+    sent, growth = len(addresses) * each, Growth(1)
+    with fault("fab1", "completions", "stall qp=gsi dir=send"):
+        send(1, *addresses, count=each)
+        assert growth["drop_tx_no_path"] == 0
+    refused = growth["drop_tx_park_full"]
+    wait_until("nobody waits", lambda: growth["drop_tx_no_path"] +
+               growth["drop_tx_park_full"] >= sent)
+    assert growth["drop_tx_park_full"] == refused
+    assert growth["drop_tx_no_path"] == sent - refused
+    return sent - refused
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("neighbours, each, limit", [
+    (1, 100, NEIGHBOUR_BYTES), (200, 12, ALL_BYTES)], ids=["one", "all"])
+def test_what_waits_is_bounded(neighbours, each, limit):
+    """All of it, and each that is refused, is counted; and then once more."""
+    addresses = [nobody(1, qpn) for qpn in range(0x48, 0x48 + neighbours)]
+    with fault(SM, "mad", f"drop {PATH_RECORD} every=1"):
+        for _ in range(2):
+            waited = that_waited(addresses, each)
+            assert waited * LEAST <= limit <= waited * MOST
+
+
+# --- How often is asked -------------------------------------------------------
+
+@pytest.mark.core
+def test_a_path_there_is_not_is_asked_for_ever_more_seldom():
+    """250 ms, 500 ms, 1 s, each give or take, between one query and another."""
+    growth = Growth(1)
+    send(1, nobody(2), size=40, count=300, pause=0.01)
+    assert 2 <= growth["path_queries"] <= 8
+    assert growth["path_refusals"] <= growth["path_queries"]
+    assert growth["drop_tx_no_path"] > 0
+
+
+def asked(growths):
+    """Queries that several interfaces sent, and answers they shared."""
+    return tuple(sum(growth[counter] for growth in growths)
+                 for counter in ("path_queries", "path_shared"))
+
+
+@pytest.mark.core
+@pytest.mark.needs("children")
+def test_children_of_one_key_share_a_question():
+    with children(1), fault(SM, "mad", f"delay=300 {PATH_RECORD} every=1"):
+        growths = [Growth(1, name) for name in CHILDREN]
+        send(1, address(3), names=CHILDREN, size=40)
+        wait_until("both are told", lambda: all(
+            growth["path_answers"] for growth in growths))
+        assert asked(growths) == (1, 1)
+
+
+@pytest.mark.core
+@pytest.mark.needs("children")
+def test_children_of_one_key_share_an_answer():
+    with children(1):
+        growths = [Growth(1, name) for name in CHILDREN]
+        for name, growth in zip(CHILDREN, growths):
+            send(1, address(4), names=[name], size=40)
+            wait_until("it is told", lambda: growth["path_answers"])
+        assert asked(growths) == (1, 1)
+
+
+# --- Who is a neighbour -------------------------------------------------------
+
+@pytest.mark.core
+def test_all_twenty_bytes_make_a_neighbour():
+    """To the GID of all of them there is one path."""
+    ping(1, ip4(2))
+    growth = Growth(1)
+    send(1, *(start + address(2)[8:] for start in
+              ("000007a1", "800007a1", "000007a2")), size=40, count=2)
+    assert growth["neigh_adds"] == 3
+    assert growth["path_queries"] == 0
+
+
+@pytest.fixture
+def hasty():
+    """Whoever is idle for two seconds is forgotten."""
+    before = GC_INTERVAL.read_text()
+    GC_INTERVAL.write_text("1")
+    yield
+    GC_INTERVAL.write_text(before)
+
+
+@pytest.mark.core
+@pytest.mark.needs("children")
+def test_who_is_idle_is_forgotten_and_who_is_used_is_not(hasty):
+    name = CHILDREN[0]
+    with children(1, 2, names=[name]):
+        for host in (1, 2):
+            on(host, "ip", "addr", "add", f"10.77.0.{host}/24", "dev", name)
+        wait_until("it answers", lambda: ping(1, "10.77.0.2", 1, check=False))
+        with pinging(1, "10.77.0.2", 0.05) as pinger:
+            growth = Growth(1, name)
+            send(1, address(3), names=[name], size=40)
+            wait_until("one is forgotten", lambda: growth["neigh_removes"])
+        assert pinger.lost == 0
+        assert growth["neigh_adds"] == growth["neigh_removes"] == 1
