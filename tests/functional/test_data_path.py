@@ -3,6 +3,7 @@
 
 import contextlib
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from labkit import (DRIVER, MTU, SLOW, attr, byte_limits, ethtool_stats, fault,
                     generous_limits, ip4, ip6, iperf, on, ping, queue_pairs,
-                    snmp, start_on, wait_until)
+                    run, snmp, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -19,11 +20,14 @@ pytestmark = pytest.mark.needs("netdev")
 # --- Path MTU ----------------------------------------------------------------
 
 @contextlib.contextmanager
-def generous_route(host, address):
-    """A route whose MTU is more than the link's, as one learnt earlier may be."""
+def generous_route(host, address, *lock):
+    """A route whose MTU is more than the link's, as one learnt earlier may be.
+
+    IPv6 asks one that it forwards by for its MTU only if that is locked.
+    """
     family = "-6" if ":" in address else "-4"
     bits = 128 if ":" in address else 32
-    words = (f"{address}/{bits}", "dev", "ib0", "mtu", 9000)
+    words = (f"{address}/{bits}", "dev", "ib0", "mtu", *lock, 9000)
     on(host, "ip", family, "route", "add", *words)
     try:
         yield
@@ -55,6 +59,81 @@ def test_a_packet_that_is_too_long_tells_the_mtu(address):
     ping(1, address)
     if DRIVER == "ours":
         assert ethtool_stats(1)["drop_tx_too_big"] > errors["drop_tx_too_big"]
+
+
+class Behind:
+    """A machine behind host 1, which forwards what that sends to host 2."""
+
+    NAME = "behind"
+    # it, host 1 towards it, the network of both
+    ADDRESSES = {4: ("10.78.0.2", "10.78.0.1", "10.78.0.0/24"),
+                 6: ("fd78::2", "fd78::1", "fd78::/64")}
+    FORWARD = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
+
+    def run(self, *cmd, check=True):
+        return run("ip", "netns", "exec", self.NAME, *cmd, check=check)
+
+    def set_up(self):
+        run("ip", "netns", "add", self.NAME)
+        on(1, "ip", "link", "add", "back", "mtu", 9000, "type", "veth", "peer",
+           "name", "up0", "mtu", 9000, "netns", self.NAME)
+        on(1, "ip", "link", "set", "back", "up")
+        self.run("ip", "link", "set", "up0", "up")
+        for address, gateway, network in self.ADDRESSES.values():
+            bits = network.partition("/")[2]
+            on(1, "ip", "addr", "add", f"{gateway}/{bits}", "dev", "back",
+               "nodad")
+            self.run("ip", "addr", "add", f"{address}/{bits}", "dev", "up0",
+                     "nodad")
+            self.run("ip", "route", "add", "default", "via", gateway)
+        on(2, "ip", "route", "add", self.ADDRESSES[4][2], "via", ip4(1))
+        on(2, "ip", "route", "add", self.ADDRESSES[6][2], "via", ip6(1))
+        self.forward(1)
+
+    def forward(self, value):
+        for name in self.FORWARD:
+            on(1, "sh", "-c", f"echo {value} > /proc/sys/net/{name}")
+
+    def tear_down(self):
+        self.forward(0)
+        on(2, "ip", "route", "del", self.ADDRESSES[4][2], check=False)
+        on(2, "ip", "route", "del", self.ADDRESSES[6][2], check=False)
+        on(1, "ip", "link", "del", "back", check=False)
+        run("ip", "netns", "del", self.NAME, check=False)
+
+    def ping(self, address, size, *options):
+        return self.run("ping", "-n", "-c", 1, "-W", 2 * SLOW, "-s", size,
+                        *options, address, check=False).returncode == 0
+
+    def learnt(self, address):
+        """The MTU it has been told of a destination, None without one."""
+        found = re.search(r"\bmtu (\d+)",
+                          self.run("ip", "route", "get", address).stdout)
+        return int(found.group(1)) if found else None
+
+
+@pytest.fixture
+def behind():
+    one = Behind()
+    try:
+        one.set_up()
+        yield one
+    finally:
+        one.tear_down()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("address", [ip4(2), ip6(2)])
+def test_who_sends_by_way_of_another_host_is_told_the_mtu(behind, address):
+    """Its own host's stack lets the packet pass, and the driver does not."""
+    wait_until("it is forwarded", lambda: behind.ping(address, 56))
+    before = ethtool_stats(1)
+    with generous_route(1, address, "lock"):
+        assert not behind.ping(address, 5000, "-M", "do")
+        wait_until("the MTU is known", lambda: behind.learnt(address) == MTU)
+        assert behind.ping(address, 5000)
+    if DRIVER == "ours":
+        assert ethtool_stats(1)["drop_tx_too_big"] > before["drop_tx_too_big"]
 
 
 # --- Completion --------------------------------------------------------------
@@ -266,3 +345,24 @@ def test_a_ring_recovers_from_a_lack_of_memory(tmp_path):
     wait_until("it answers", lambda: ping(2, ip4(1), 1, "-W", 1, check=False))
     ping(2, ip4(1), 20, "-s", 1900)
     assert posted(1) > full
+
+
+@pytest.mark.core
+@pytest.mark.needs("heals")
+@pytest.mark.parametrize("name, rule", [
+    ("completions", "status=LOC_LEN_ERR every=20 dir=recv"),
+    ("verbs", "post_recv every=3")])
+def test_no_place_in_the_ring_is_lost_for_good(name, rule):
+    """Neither of a receive that fails, nor of a buffer that is not taken."""
+    full = posted(1) - 16
+    assert full > 400
+    with fault("fab1", name, rule) as failure:
+        def often():
+            on(2, "ping", "-q", "-f", "-c", 200, "-W", 1, ip4(1), check=False)
+            return failure.hit >= 40
+
+        wait_until("it struck often", often, timeout=60)
+    wait_until("the ring is full again", lambda: on(
+        2, "ping", "-q", "-f", "-c", 50, "-W", 1, ip4(1), check=False) and
+        posted(1) > full)
+    ping(2, ip4(1), 20, "-s", 1900)
