@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Groups and paths in debugfs, in the form that scripts read."""
+"""What can be watched: groups and paths in debugfs, messages, tracepoints."""
 
+import contextlib
 import pathlib
 import re
 import sys
@@ -8,12 +9,16 @@ import threading
 
 import pytest
 
-from labkit import (HOSTS, KernelLog, ip4, on, ping, run, start_on, wait_until)
+from labkit import (FABRIC, HOSTS, attr, ethtool_stats, fault, has_carrier, ip4,
+                    kernel_log, link_up, on, ping, queue_pairs, set_link,
+                    spray, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
 DEBUG = pathlib.Path("/sys/kernel/debug/ipoib")
 PARAMETERS = pathlib.Path("/sys/module/ib_ipoib/parameters")
+TRACING = pathlib.Path("/sys/kernel/tracing")
+MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 
 GROUP = re.compile(
@@ -130,32 +135,158 @@ def test_reading_while_everything_changes(tmp_path):
     ping(1, ip4(2))
 
 
+# --- Debugging messages -------------------------------------------------------
+
+def down_and_up():
+    on(3, "ip", "link", "set", "ib0", "down")
+    link_up(3)
+
+
+def join_in_vain():
+    """A group that host 3 wants, until it has asked twice."""
+    before = ethtool_stats(3)["join_refusals"]
+    with fault("fab0/port1", "mad", f"drop {MEMBER_RECORD} every=1"):
+        member = start_on(3, sys.executable, TOOL, "recv", "239.9.1.1", 6001,
+                          "/dev/null")
+        try:
+            wait_until("it was refused", lambda: ethtool_stats(3)[
+                "join_refusals"] > before + 1, timeout=60)
+        finally:
+            member.kill()
+            member.wait()
+
+
 @pytest.mark.core
-@pytest.mark.parametrize("name, deed", [
-    ("debug_level", ("ip", "link", "set", "ib0", "down")),
-    ("mcast_debug_level", None)])
-def test_debug_levels_are_switched_while_running(name, deed):
-    log = KernelLog()
-    try:
+@pytest.mark.parametrize("name, deed, texts", [
+    ("debug_level", down_and_up,
+     ("link: admin-down", "link: up", "group MTU ")),
+    ("mcast_debug_level", join_in_vain,
+     ("no membership of ff12:401b:ffff:0000:0000:0000:0f09:0101: ",))])
+def test_debug_levels_are_switched_while_running(name, deed, texts):
+    """What is told then is not told otherwise."""
+    with kernel_log() as log:
         (PARAMETERS / name).write_text("1")
-        assert (PARAMETERS / name).read_text() == "1\n"
-        if deed:
-            on(3, *deed)
-            wait_until("it is told", lambda: any(
-                "ib0" in line for line in log.lines()))
-            on(3, "ip", "link", "set", "ib0", "up")
-            on(3, "ip", "addr", "replace", "fd44::3/64", "dev", "ib0",
-               "nodad")
-    finally:
-        (PARAMETERS / name).write_text("0")
-        log.close()
+        try:
+            assert (PARAMETERS / name).read_text() == "1\n"
+            deed()
+        finally:
+            (PARAMETERS / name).write_text("0")
+        told = "\n".join(log.lines())
+        assert [text for text in texts if f"ib0: {text}" not in told] == []
+        deed()
+        told = "\n".join(log.lines())
+        assert [text for text in texts if text in told] == []
     wait_until("it answers", lambda: ping(1, ip4(3), 1, check=False))
 
 
+# --- Tracepoints --------------------------------------------------------------
+
+def go_down_and_up():
+    on(1, "ip", "link", "set", "ib0", "down")
+    link_up(1)
+    wait_until("it is answered", lambda: ping(1, ip4(2), 1, check=False))
+
+
+def pull_the_cable():
+    set_link(1, "down")
+    wait_until("no carrier", lambda: not has_carrier(1))
+    set_link(1, "up")
+    link_up(1)
+
+
+def fill_a_ring():
+    """And let it run empty again."""
+    on(1, "sh", "-c", "for file in /sys/class/net/ib0/queues/tx-*/"
+       "byte_queue_limits/limit_min; do echo 10000000 > $file; done")
+    on(1, "ethtool", "-G", "ib0", "tx", 128)
+    try:
+        with fault("fab1", "completions", "stall dir=send"):
+            spray(1, ip4(2))
+            wait_until("one is full", lambda: stops(1) > 0)
+        wait_until("it was let go", lambda: ping(1, ip4(2), 1, check=False))
+    finally:
+        on(1, "ethtool", "-G", "ib0", "tx", 512)
+        on(1, "sh", "-c", "for file in /sys/class/net/ib0/queues/tx-*/"
+           "byte_queue_limits/limit_min; do echo 0 > $file; done")
+
+
+def stops(host):
+    return sum(count for name, count in ethtool_stats(host).items()
+               if re.fullmatch(r"tx\d+_stops", name))
+
+
+def break_a_queue_pair():
+    before = ethtool_stats(1)["heal_reset"]
+    receiving = min(qpn for qpn in queue_pairs(1) if qpn > 1)
+    (FABRIC / "fab1/qp_state").write_text(f"{receiving:#x} err")
+    wait_until("it is healed",
+               lambda: ethtool_stats(1)["heal_reset"] > before)
+    wait_until("it answers", lambda: ping(2, ip4(1), 1, check=False))
+
+
+def have_a_child():
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "pkey", "0x8001")
+    on(1, "ip", "link", "del", "kid")
+
+
+def drop_one():
+    on(1, sys.executable, "-c", "import socket\n"
+       "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)\n"
+       "s.bind(('ib0', 0x800))\ns.send(bytes(20) + b'\\x88\\xb5' + bytes(40))")
+
+
+@contextlib.contextmanager
+def traced():
+    """All events of the driver; gives what was traced by call."""
+    def switch(value):
+        (TRACING / "events/ipoib/enable").write_text(value)
+
+    (TRACING / "trace").write_text("")
+    switch("1")
+    try:
+        yield (TRACING / "trace").read_text
+    finally:
+        switch("0")
+        (TRACING / "trace").write_text("")
+
+
+GID2 = "fe80:0000:0000:0000:02fa:b000:0000:0201"
+
+
+@pytest.mark.core
+@pytest.mark.needs("heals")
+@pytest.mark.parametrize("deed, events", [
+    (pull_the_cable, [
+        r"ipoib_link: ifindex=IB0 event=\d+ state=\d+->\d+",
+        r"ipoib_reason: ifindex=IB0 reason=port-down status=0 tries=0",
+        r"ipoib_reason: ifindex=IB0 reason=up status=0 tries=0"]),
+    (go_down_and_up, [
+        r"ipoib_mcast: ifindex=IB0 mgid=ff12:401b:ffff:0000:0000:0000:ffff:"
+        r"ffff event=\d+ state=\d+->\d+",
+        rf"ipoib_path: ifindex=IB0 gid={GID2} state=\d+->\d+ status=0",
+        r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* removed",
+        r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* added"]),
+    (fill_a_ring, [r"ipoib_queue: ifindex=IB0 queue=\d stopped",
+                   r"ipoib_queue: ifindex=IB0 queue=\d woken"]),
+    (break_a_queue_pair, [r"ipoib_heal: ifindex=IB0 queue=0 stage=2"]),
+    (have_a_child, [r"ipoib_child: ifindex=\d+ parent=IB0 pkey=0x8001 added",
+                    r"ipoib_child: ifindex=\d+ parent=IB0 pkey=0x8001 removed"]),
+    (drop_one, [r"ipoib_drop: ifindex=IB0 skbaddr=\S+ reason=1$"]),
+], ids=lambda what: getattr(what, "__name__", ""))
+def test_what_happens_is_traced(deed, events):
+    ping(1, ip4(2))
+    index = attr(1, "ifindex")
+    with traced() as trace:
+        deed()
+        text = trace()
+    assert [event for event in events if not re.search(
+        event.replace("IB0", rf"{index}\b"), text, re.M)] == []
+
+
 def test_tracepoints_are_there():
-    names = {path.name for path in pathlib.Path(
-        "/sys/kernel/tracing/events/ipoib").iterdir() if path.is_dir()}
+    names = {path.name for path in (TRACING / "events/ipoib").iterdir()
+             if path.is_dir()}
     assert names >= {"ipoib_link", "ipoib_reason", "ipoib_mcast",
                      "ipoib_path", "ipoib_neigh", "ipoib_queue", "ipoib_heal",
                      "ipoib_child", "ipoib_drop"}
-    assert run("ls", "/sys/kernel/tracing/events/ipoib").returncode == 0
