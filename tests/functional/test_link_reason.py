@@ -2,18 +2,21 @@
 """Why is there no carrier? One line says it, and it is right."""
 
 import contextlib
+import pathlib
+import re
 
 import pytest
 
-from labkit import (attr, edit, events, fault, has_carrier, ip4, ip6, on, ping,
-                    port_is_active, reason, run, set_link, table, wait_until)
+from labkit import (all_active, attr, edit, events, fault, has_carrier, ip4,
+                    ip6, on, ping, plug, port_is_active, reason, run, set_link,
+                    table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
 SM = "fab0/port1"
 # Subnet administration: the answer to a Get or Set of a membership
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
-TRACE = "/sys/kernel/tracing"
+TRACE = pathlib.Path("/sys/kernel/tracing")
 
 
 def back(host):
@@ -132,21 +135,56 @@ def test_bcast_joining_tells_status_and_tries():
     back(2)
 
 
-def test_reasons_are_traced():
-    with open(f"{TRACE}/events/ipoib/ipoib_reason/enable", "w",
-              encoding="ascii") as enable:
-        enable.write("1")
+@contextlib.contextmanager
+def traced_reasons(host):
+    """Gives a host's reasons so far, in their order, by call."""
+    index = attr(host, "ifindex")
+    enable = TRACE / "events/ipoib/ipoib_reason/enable"
+    (TRACE / "trace").write_text("")
+    enable.write_text("1")
     try:
+        yield lambda: re.findall(
+            rf"ipoib_reason: ifindex={index} reason=(\S+)",
+            (TRACE / "trace").read_text())
+    finally:
+        enable.write_text("0")
+
+
+def test_reasons_are_traced():
+    with traced_reasons(2) as reasons:
         set_link(2, "down")
         why(2, "port-down")
         set_link(2, "up")
         back(2)
-        with open(f"{TRACE}/trace", encoding="utf-8") as file:
-            text = file.read()
-        assert text.index("reason=port-down") < text.rindex("reason=up")
-    finally:
-        with open(f"{TRACE}/events/ipoib/ipoib_reason/enable", "w",
-                  encoding="ascii") as enable:
-            enable.write("0")
+        found = reasons()
+    assert "up" in found[found.index("port-down"):]
     wait_until("active", lambda: port_is_active(2))
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+
+
+@pytest.mark.core
+def test_restarting():
+    """A completion queue that has overflown is made anew, with all others."""
+    with traced_reasons(2) as reasons:
+        with fault("fab2", "completions", "overflow nth=1 dir=recv"):
+            ping(1, ip4(2), 1, check=False)
+            wait_until("it starts anew", lambda: "restarting" in reasons())
+        wait_until("it is done", lambda: "up" in
+                   reasons()[reasons().index("restarting"):], timeout=60)
+    back(2)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+
+
+@pytest.mark.core
+def test_removed():
+    """Nobody can read a file of an interface that is going any more."""
+    with traced_reasons(2) as reasons:
+        plug(2, "0")
+        try:
+            assert reasons()[-1] == "removed"
+        finally:
+            plug(2)
+            run("lab-hosts", "adopt", 2)
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+    back(2)
     wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
