@@ -9,24 +9,26 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, SLOW, ethtool_stats, fault, inject, ip4, lid, link,
-                    numbers, on, ping, pinging, queue_pairs, spray,
-                    spread_flows, start_on, wait_until)
+from labkit import (FABRIC, SLOW, completion_queues, ethtool_stats, fault,
+                    inject, ip4, lid, link, link_up, numbers, on, ping,
+                    pinging, queue_pairs, spray, spread_flows, start_on,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
 
-def rings(host):
-    return numbers(on(host, "ethtool", "-g", "ib0").stdout, "RX", "TX")
+def rings(host, name="ib0"):
+    return numbers(on(host, "ethtool", "-g", name).stdout, "RX", "TX")
 
 
-def channels(host):
-    return numbers(on(host, "ethtool", "-l", "ib0").stdout, "RX", "TX")
+def channels(host, name="ib0"):
+    return numbers(on(host, "ethtool", "-l", name).stdout, "RX", "TX")
 
 
-def sending_queues(host):
-    spray(host, ip4(2 if host == 1 else 1))
-    return {int(found.group(1)) for name, count in ethtool_stats(host).items()
+def sending_queues(host, where=None):
+    spray(host, where.peer if where else ip4(2 if host == 1 else 1))
+    stats = ethtool_stats(host, where.name if where else "ib0")
+    return {int(found.group(1)) for name, count in stats.items()
             if (found := re.fullmatch(r"tx(\d+)_packets", name)) and count}
 
 
@@ -39,9 +41,51 @@ def as_before():
     on(1, "ethtool", "-L", "ib0", "tx", before[1]["TX"][1], check=False)
 
 
-@pytest.mark.core
-def test_rings_are_512_and_may_grow():
-    assert rings(1) == {"RX": (2048, 512), "TX": (2048, 512)}
+class Where:
+    """An interface of host 1, and an address of host 2 that it reaches."""
+
+    def __init__(self, name, peer):
+        self.name, self.peer = name, peer
+
+    def pairs(self):
+        """Its queue pairs that can send; the other's are on another key."""
+        return {qpn: pair for qpn, pair in queue_pairs(1).items()
+                if qpn > 1 and pair["state"] == "RTS" and
+                (pair["pkey_index"] == "0") == (self.name == "ib0")}
+
+    def set(self, letter, *words, check=True):
+        return on(1, "ethtool", letter, self.name, *words, check=check)
+
+    def answers(self):
+        return ping(1, self.peer, 1, check=False)
+
+    def down_and_up(self):
+        on(1, "ip", "link", "set", self.name, "down")
+        if self.name == "ib0":
+            link_up(1)
+        else:
+            on(1, "ip", "link", "set", self.name, "up")
+        wait_until("it answers", self.answers, timeout=60)
+
+
+@pytest.fixture(params=["ib0", "kid"])
+def where(request, as_before):
+    """The interface of the port, and a child."""
+    if request.param == "ib0":
+        yield Where("ib0", ip4(2))
+        return
+    for host in (1, 2):
+        on(host, "ip", "link", "add", "link", "ib0", "name", "kid", "type",
+           "ipoib", "pkey", "0x8001")
+        on(host, "ip", "addr", "add", f"10.79.0.{host}/24", "dev", "kid")
+        on(host, "ip", "link", "set", "kid", "up")
+    try:
+        one = Where("kid", "10.79.0.2")
+        wait_until("it answers", one.answers, timeout=60)
+        yield one
+    finally:
+        for host in (1, 2):
+            on(host, "ip", "link", "del", "kid")
 
 
 def test_rings_have_less_room_where_the_hca_has():
@@ -61,17 +105,58 @@ def test_rings_have_less_room_where_the_hca_has():
 
 
 @pytest.mark.core
-def test_rings_change_under_traffic(as_before):
+def test_rings_are_512_and_may_grow(where):
+    assert rings(1, where.name) == {"RX": (2048, 512), "TX": (2048, 512)}
+
+
+@pytest.mark.core
+def test_rings_change_under_traffic(where):
     """Neither the address changes, nor is a packet lost."""
-    address, pairs = link(1)["address"], set(queue_pairs(1))
-    with pinging(1, ip4(2)) as pinger:
+    address, pairs = link(1, where.name)["address"], set(queue_pairs(1))
+    with pinging(1, where.peer) as pinger:
         for size in (128, 1024, 2048, 300, 512):
-            on(1, "ethtool", "-G", "ib0", "rx", size, "tx", size)
-        assert rings(1)["RX"][1] == 512
+            where.set("-G", "rx", size, "tx", size)
+        assert rings(1, where.name)["RX"][1] == 512
     assert pinger.sent > 10
     assert pinger.lost == 0
-    assert link(1)["address"] == address
+    assert link(1, where.name)["address"] == address
     assert set(queue_pairs(1)) == pairs
+
+
+def features(name):
+    text = on(1, "ethtool", "-k", name).stdout
+    return dict(re.findall(r"^([\w-]+): (on|off)$", text, re.M))
+
+
+def moderated():
+    """(microseconds, frames) of the completion queues of host 1."""
+    return {(cq["usecs"], cq["frames"]) for cq in completion_queues(1)}
+
+
+@pytest.mark.core
+def test_what_was_set_is_kept_when_it_goes_down_and_up(where):
+    """Its queues are made anew then; a child's settings are its own."""
+    others = rings(1, "ib0") if where.name != "ib0" else None
+    where.set("-G", "rx", 300, "tx", 1024)
+    where.set("-L", "tx", 3)
+    where.set("-C", "rx-usecs", 21, "rx-frames", 9)
+    where.set("-K", "gro", "off")
+    try:
+        old = set(where.pairs())
+        for _ in range(2):
+            where.down_and_up()
+            assert rings(1, where.name) == {"RX": (2048, 300),
+                                            "TX": (2048, 1024)}
+            assert channels(1, where.name)["TX"] == (8, 3)
+            assert len(where.pairs()) == 3
+            assert (21, 9) in moderated()
+            assert features(where.name)["generic-receive-offload"] == "off"
+            sending_queues(1, where)
+        assert where.name == "ib0" or not old & set(where.pairs())
+        assert others in (None, rings(1, "ib0"))
+    finally:
+        where.set("-C", "rx-usecs", 0, "rx-frames", 0)
+        where.set("-K", "gro", "on")
 
 
 @pytest.mark.parametrize("words", [
@@ -90,49 +175,48 @@ def test_rings_of_an_interface_that_is_down(as_before):
 
 
 @pytest.mark.core
-def test_queues_come_and_go_under_traffic(as_before):
-    address = link(1)["address"]
-    first = min(qpn for qpn in queue_pairs(1) if qpn > 1)
-    with pinging(1, ip4(2)) as pinger:
+def test_queues_come_and_go_under_traffic(where):
+    address = link(1, where.name)["address"]
+    first = int(address.replace(":", "")[2:8], 16)
+    with pinging(1, where.peer) as pinger:
         for count in (1, 4, 8, 2, 1, 3):
-            on(1, "ethtool", "-L", "ib0", "tx", count)
-            assert channels(1)["TX"] == (8, count)
-            ready = [pair for qpn, pair in queue_pairs(1).items()
-                     if qpn > 1 and pair["state"] == "RTS"]
-            assert len(ready) == count
+            where.set("-L", "tx", count)
+            assert channels(1, where.name)["TX"] == (8, count)
+            assert len(where.pairs()) == count
             # none of them is left stopped by one that was there before
-            sending_queues(1)
+            sending_queues(1, where)
     assert pinger.sent > 10
     assert pinger.lost == 0
-    assert link(1)["address"] == address
-    assert first in queue_pairs(1)
+    assert link(1, where.name)["address"] == address
+    assert first in where.pairs()
 
 
-def test_every_queue_that_is_added_sends(as_before):
+def test_every_queue_that_is_added_sends(where):
     """Flows of one processor go by one queue, unless they are spread."""
-    on(1, "ethtool", "-L", "ib0", "tx", 4)
-    spread_flows(1)
-    wait_until("all four send", lambda: sending_queues(1) >= {0, 1, 2, 3})
+    where.set("-L", "tx", 4)
+    spread_flows(1, where.name)
+    wait_until("all four send",
+               lambda: sending_queues(1, where) >= {0, 1, 2, 3})
 
 
-def test_one_queue_is_enough(as_before):
-    on(1, "ethtool", "-L", "ib0", "tx", 1)
-    ping(1, ip4(2), 20)
-    assert on(1, "ethtool", "-L", "ib0", "tx", 0, check=False).returncode
-    assert on(1, "ethtool", "-L", "ib0", "tx", 9, check=False).returncode
-    ping(1, ip4(2), 5)
+def test_one_queue_is_enough(where):
+    where.set("-L", "tx", 1)
+    ping(1, where.peer, 20)
+    assert where.set("-L", "tx", 0, check=False).returncode
+    assert where.set("-L", "tx", 9, check=False).returncode
+    ping(1, where.peer, 5)
 
 
 @pytest.mark.core
-def test_counters_add_up_when_queues_are_gone(as_before):
-    on(1, "ethtool", "-L", "ib0", "tx", 4)
-    sending_queues(1)
-    before = ethtool_stats(1)["tx_packets"]
-    on(1, "ethtool", "-L", "ib0", "tx", 1)
-    assert ethtool_stats(1)["tx_packets"] >= before
+def test_counters_add_up_when_queues_are_gone(where):
+    where.set("-L", "tx", 4)
+    sending_queues(1, where)
+    before = ethtool_stats(1, where.name)["tx_packets"]
+    where.set("-L", "tx", 1)
+    assert ethtool_stats(1, where.name)["tx_packets"] >= before
     shown = json.loads(on(1, "ip", "-j", "-s", "link", "show",
-                          "ib0").stdout)[0]["stats64"]
-    now = ethtool_stats(1)
+                          where.name).stdout)[0]["stats64"]
+    now = ethtool_stats(1, where.name)
     assert now["tx_packets"] >= shown["tx"]["packets"] >= before
     assert now["rx_bytes"] >= shown["rx"]["bytes"]
     assert now["tx_gone_packets"] > 0
@@ -177,24 +261,24 @@ def test_an_address_handle_dies_though_a_queue_is_added(as_before):
     ping(1, ip4(2), 5)
 
 
-def test_moderation_is_asked_for_and_remembered():
-    on(1, "ethtool", "-C", "ib0", "rx-usecs", 20, "rx-frames", 8)
+def test_moderation_is_asked_for_and_remembered(where):
+    def shown(usecs, frames):
+        text = where.set("-c").stdout
+        return re.search(rf"rx-usecs:\s+{usecs}$", text, re.M) and \
+            re.search(rf"rx-frames:\s+{frames}$", text, re.M)
+
+    where.set("-C", "rx-usecs", 20, "rx-frames", 8)
     try:
-        text = on(1, "ethtool", "-c", "ib0").stdout
-        assert re.search(r"rx-usecs:\s+20", text)
-        assert re.search(r"rx-frames:\s+8", text)
-        ping(1, ip4(2), 5)
-        assert on(1, "ethtool", "-C", "ib0", "rx-usecs", 65536,
-                  check=False).returncode
-        assert on(1, "ethtool", "-C", "ib0", "tx-usecs", 5,
-                  check=False).returncode
+        assert shown(20, 8)
+        assert (20, 8) in moderated()
+        ping(1, where.peer, 5)
+        assert where.set("-C", "rx-usecs", 65536, check=False).returncode
+        assert where.set("-C", "tx-usecs", 5, check=False).returncode
         with fault("fab1", "verbs", "modify_cq nth=1 errno=EBUSY"):
-            assert on(1, "ethtool", "-C", "ib0", "rx-usecs", 40,
-                      check=False).returncode
-        assert re.search(r"rx-usecs:\s+20",
-                         on(1, "ethtool", "-c", "ib0").stdout)
+            assert where.set("-C", "rx-usecs", 40, check=False).returncode
+        assert shown(20, 8)
     finally:
-        on(1, "ethtool", "-C", "ib0", "rx-usecs", 0, "rx-frames", 0)
+        where.set("-C", "rx-usecs", 0, "rx-frames", 0)
 
 
 # SO_TIMESTAMPING, with TX_SOFTWARE and SOFTWARE; what comes back is the time
