@@ -2,17 +2,20 @@
 """What the data path owes the stack: sizes told, packets given back, memory."""
 
 import contextlib
+import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from labkit import (DRIVER, MTU, SLOW, attr, byte_limits, ethtool_stats, fault,
-                    generous_limits, ip4, ip6, iperf, on, ping, queue_pairs,
-                    run, snmp, start_on, wait_until)
+from labkit import (DRIVER, MTU, SLOW, all_active, attr, byte_limits,
+                    ethtool_stats, fault, generous_limits, ip4, ip6, iperf,
+                    link, on, ping, queue_pairs, run, snmp, start_on, table,
+                    wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -134,6 +137,65 @@ def test_who_sends_by_way_of_another_host_is_told_the_mtu(behind, address):
         assert behind.ping(address, 5000)
     if DRIVER == "ours":
         assert ethtool_stats(1)["drop_tx_too_big"] > before["drop_tx_too_big"]
+
+
+PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
+# InfiniBand's codes of 4096 and 2048 bytes
+GROUP = "lower=0x0004, ipoib, rate=3, mtu=%d, scope=2 : ALL=full, SELF=full ;\n"
+WIDE, NARROW = GROUP % 5, GROUP % 4
+
+
+@pytest.fixture
+def wide_child():
+    """Children of hosts 1 and 2 on a partition whose group is wide."""
+    before = PARTITIONS.read_text()
+    PARTITIONS.write_text(before + WIDE)
+    os.kill(int(PARTITIONS.with_name("pid").read_text()), signal.SIGHUP)
+    try:
+        for host in (1, 2):
+            wait_until("the key is there", lambda one=host: 0x8004 in
+                       table(one, "pkeys").values(), timeout=60)
+            on(host, "ip", "link", "add", "link", "ib0", "name", "wide", "type",
+               "ipoib", "pkey", "0x8004")
+            on(host, "ip", "addr", "add", f"10.80.0.{host}/24", "dev", "wide")
+            on(host, "ip", "link", "set", "wide", "up")
+        wait_until("it answers", lambda: ping(1, "10.80.0.2", 1, check=False),
+                   timeout=60)
+        yield before
+    finally:
+        for host in (1, 2):
+            on(host, "ip", "link", "del", "wide", check=False)
+        another_start(before)
+
+
+def another_start(partitions):
+    """OpenSM makes the groups of its file when it starts."""
+    run("lab-sm", "stop")
+    PARTITIONS.write_text(partitions)
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active, timeout=60)
+
+
+@pytest.mark.needs("hitless")
+def test_who_knew_a_larger_mtu_is_told_of_the_lower_one(behind, wide_child):
+    """A route holds on to the MTU that the group had."""
+    on(2, "ip", "route", "add", behind.ADDRESSES[4][2], "via", "10.80.0.1",
+       "metric", 1)
+    assert link(1, "wide")["mtu"] == 4092
+    on(1, "ip", "route", "add", "10.80.0.2/32", "dev", "wide", "mtu", "lock",
+       4092)
+    wait_until("it is forwarded", lambda: behind.ping("10.80.0.2", 56))
+    assert behind.ping("10.80.0.2", 4000, "-M", "do")
+    before = ethtool_stats(1, "wide")["drop_tx_too_big"]
+    another_start(wide_child + NARROW)
+    for host in (1, 2):
+        wait_until("the MTU is lower",
+                   lambda one=host: link(one, "wide")["mtu"] == 2044, timeout=60)
+    wait_until("it answers", lambda: behind.ping("10.80.0.2", 56), timeout=60)
+    assert not behind.ping("10.80.0.2", 4000, "-M", "do")
+    wait_until("the MTU is known", lambda: behind.learnt("10.80.0.2") == 2044)
+    assert behind.ping("10.80.0.2", 4000)
+    assert ethtool_stats(1, "wide")["drop_tx_too_big"] > before
 
 
 # --- Completion --------------------------------------------------------------
