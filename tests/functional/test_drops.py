@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, FABRIC, completion_queues, ethtool_stats, fault,
+from labkit import (DRIVER, completion_queues, ethtool_stats, fault,
                     has_carrier, inject, ip4, lid, link, link_up, on, ping,
-                    queue_pairs, set_link, start_on, wait_until)
+                    set_link, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
