@@ -53,6 +53,11 @@ class Where:
                 if qpn > 1 and pair["state"] == "RTS" and
                 (pair["pkey_index"] == "0") == (self.name == "ib0")}
 
+    def posted(self):
+        """Receive buffers the HCA has of it."""
+        return max(int(pair["rq"].split("/")[0])
+                   for pair in self.pairs().values())
+
     def set(self, letter, *words, check=True):
         return on(1, "ethtool", letter, self.name, *words, check=check)
 
@@ -149,6 +154,7 @@ def test_what_was_set_is_kept_when_it_goes_down_and_up(where):
                                             "TX": (2048, 1024)}
             assert channels(1, where.name)["TX"] == (8, 3)
             assert len(where.pairs()) == 3
+            wait_until("the ring is full", lambda: 300 - 16 < where.posted() <= 300)
             assert (21, 9) in moderated()
             assert features(where.name)["generic-receive-offload"] == "off"
             sending_queues(1, where)
