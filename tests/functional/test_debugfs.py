@@ -200,6 +200,8 @@ def fill_a_ring():
        "byte_queue_limits/limit_min; do echo 10000000 > $file; done")
     on(1, "ethtool", "-G", "ib0", "tx", 128)
     try:
+        # that counts from the next completion of each queue on
+        spray(1, ip4(2))
         with fault("fab1", "completions", "stall dir=send"):
             spray(1, ip4(2))
             wait_until("one is full", lambda: stops(1) > 0)
