@@ -366,7 +366,7 @@ struct ipoib_mcast_info {
  * @dead_ahs: retired address handles
  * @queries: queries whose callback has not run
  * @unresolved: paths without an address handle
- * @unresolved_neighs: their neighbours
+ * @pathless: their neighbours
  * @parked_bytes: memory of all packets that wait for a path
  * @accepting: whether packets may create entries; the link's word on it, kept
  *	here because senders ask for it under this lock
@@ -385,7 +385,7 @@ struct ipoib_resolve {
 	struct list_head dead_ahs __guarded_by(&lock);
 	unsigned int queries __guarded_by(&lock);
 	unsigned int unresolved __guarded_by(&lock);
-	unsigned int unresolved_neighs __guarded_by(&lock);
+	unsigned int pathless __guarded_by(&lock);
 	size_t parked_bytes __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	wait_queue_head_t idle;

@@ -584,10 +584,12 @@ static bool __ipoib_neigh_has_room(const struct ipoib_dev *ipd,
 				   const struct ipoib_neigh *neigh, u32 bytes)
 	__must_hold(&ipd->resolve.lock)
 {
-	/* one packet waits in any case, whatever its size */
-	return (!neigh->parked_bytes && !__ipoib_resolve_is_full(&ipd->resolve)) ||
-	       (neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST &&
-		ipd->resolve.parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST);
+	/* where there is room at all one waits, whatever its size */
+	if (!neigh->parked_bytes)
+		return !__ipoib_resolve_is_full(&ipd->resolve);
+
+	return neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST &&
+	       ipd->resolve.parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST;
 }
 
 static void __ipoib_path_take_parked(struct ipoib_path *path,
@@ -615,7 +617,7 @@ static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
 	list_del_init(&neigh->on_path);
 	neigh->path->num_neighs--;
 	if (!rcu_access_pointer(neigh->path->ah))
-		ipd->resolve.unresolved_neighs--;
+		ipd->resolve.pathless--;
 	__ipoib_neigh_take_parked(ipd, neigh, parked);
 	trace_ipoib_neigh(ipd->netdev, (const u8 *)&neigh->ha, false);
 	ipoib_count(ipd, IPOIB_N_NEIGH_REMOVES);
@@ -624,7 +626,8 @@ static void __ipoib_neigh_unlink(struct ipoib_dev *ipd,
 }
 
 /*
- * One is enough to remember by that there is no path; the others may come again.
+ * One is enough to remember by that there is no path; the others may come
+ * again.
  */
 static void __ipoib_path_forget_neighs(struct ipoib_path *path,
 				       struct sk_buff_head *parked)
@@ -652,9 +655,9 @@ static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
 		resolve->unresolved += !ah;
 	}
 	if (!old)
-		resolve->unresolved_neighs -= path->num_neighs;
+		resolve->pathless -= path->num_neighs;
 	if (!ah)
-		resolve->unresolved_neighs += path->num_neighs;
+		resolve->pathless += path->num_neighs;
 
 	return old;
 }
@@ -900,7 +903,7 @@ static bool __ipoib_path_takes_neigh(const struct ipoib_path *path)
 
 	return rcu_access_pointer(path->ah) ||
 	       (path->num_neighs < IPOIB_PATH_NEIGHS_MOST &&
-		resolve->unresolved_neighs < IPOIB_UNRESOLVED_NEIGHS_MOST);
+		resolve->pathless < IPOIB_UNRESOLVED_NEIGHS_MOST);
 }
 
 static void __ipoib_neigh_link(struct ipoib_neigh *neigh)
@@ -911,7 +914,7 @@ static void __ipoib_neigh_link(struct ipoib_neigh *neigh)
 	list_add_tail(&neigh->on_path, &path->neighs);
 	path->num_neighs++;
 	if (!rcu_access_pointer(path->ah))
-		path->ipd->resolve.unresolved_neighs++;
+		path->ipd->resolve.pathless++;
 }
 
 static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,

@@ -285,11 +285,9 @@ def told(*texts):
 class Trace:
     """Events of one kind, "ipoib/ipoib_path" for one, from now on."""
 
-    root = pathlib.Path("/sys/kernel/tracing")
-
     def __init__(self, event):
-        self.enable = self.root / "events" / event / "enable"
-        (self.root / "trace").write_text("")
+        self.enable = TRACING / "events" / event / "enable"
+        (TRACING / "trace").write_text("")
         self.enable.write_text("1")
 
     def close(self):
@@ -297,7 +295,7 @@ class Trace:
 
     def count(self, text):
         """How many of them have a text in them."""
-        return (self.root / "trace").read_text().count(text)
+        return (TRACING / "trace").read_text().count(text)
 
 
 def written(path, text):

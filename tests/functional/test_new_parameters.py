@@ -67,7 +67,8 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
         wanted = attached(1) | attached(2)
         # all have asked before the first is answered, if they do not wait
         with contextlib.closing(Trace("ipoib/ipoib_mcast")) as trace, \
-                fault("fab0/port1", "mad", f"delay=200 {MEMBER_RECORD} every=1"):
+                fault("fab0/port1", "mad",
+                      f"delay=200 {MEMBER_RECORD} every=1"):
             restart(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
             wait_until("the MTU follows", lambda: link(2)["mtu"] == 4092,
                        timeout=60)
