@@ -499,6 +499,7 @@ struct ipoib_mcast {
  * @refused_mtu_bytes: MTU of a broadcast group that was refused, or 0
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
  * @work: moves groups through their states
+ * @undone: attachments that the HCA did not undo; guarded by link.lock
  * @why: asks for the MTU of a broadcast group that was refused
  * @asking_why: @why is out; written with link.lock held, cleared by the answer
  */
@@ -516,6 +517,7 @@ struct ipoib_mcast_table {
 	int refused_mtu_bytes __guarded_by(&lock);
 	unsigned long sync_wanted;
 	struct delayed_work work;
+	struct list_head undone;
 	struct ipoib_sa_waiter why;
 	bool asking_why;
 };

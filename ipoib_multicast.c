@@ -302,6 +302,52 @@ static void ipoib_mcast_publish(struct ipoib_dev *ipd,
 
 /* ---- attaching ---- */
 
+/**
+ * struct ipoib_mcast_undone - an attachment that the HCA did not undo
+ * @entry: of mcast.undone
+ * @mgid: group
+ * @mlid: its MLID then
+ *
+ * The queue pair cannot be destroyed before.
+ */
+struct ipoib_mcast_undone {
+	struct list_head entry;
+	union ib_gid mgid;
+	u16 mlid;
+};
+
+static void ipoib_mcast_note_undone(struct ipoib_dev *ipd,
+				    const struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_mcast_undone *undone = kzalloc_obj(*undone, GFP_KERNEL);
+
+	if (!undone)
+		return;
+
+	undone->mgid = group->mgid;
+	undone->mlid = group->attached_mlid;
+	list_add_tail(&undone->entry, &ipd->mcast.undone);
+}
+
+/* Of one group before it is attached to again, or of all. */
+static void ipoib_mcast_undo(struct ipoib_dev *ipd, const union ib_gid *mgid)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_mcast_undone *undone, *next;
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+
+	list_for_each_entry_safe(undone, next, &ipd->mcast.undone, entry) {
+		if (mgid && memcmp(mgid, &undone->mgid, sizeof(*mgid)))
+			continue;
+		if (rn->detach_mcast(ipd->netdev, ipd->ibdev, &undone->mgid,
+				     undone->mlid))
+			continue;
+		list_del(&undone->entry);
+		kfree(undone);
+	}
+}
+
 static void ipoib_mcast_detach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
@@ -313,9 +359,11 @@ static void ipoib_mcast_detach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 
 	err = rn->detach_mcast(ipd->netdev, ipd->ibdev, &group->mgid,
 			       group->attached_mlid);
-	if (err)
+	if (err) {
 		ipoib_warn(ipd, "cannot detach from %pI6: %pe\n",
 			   group->mgid.raw, ERR_PTR(err));
+		ipoib_mcast_note_undone(ipd, group);
+	}
 	group->attached_mlid = 0;
 }
 
@@ -337,6 +385,7 @@ static int ipoib_mcast_attach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 		return 0;
 
 	ipoib_mcast_detach(ipd, group);
+	ipoib_mcast_undo(ipd, &group->mgid);
 	err = rn->attach_mcast(ipd->netdev, ipd->ibdev, &group->mgid, mlid,
 			       is_link, qkey);
 	if (err) {
@@ -1222,6 +1271,7 @@ void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 	ipoib_mcast_list(ipd, &list);
 	list_for_each_entry_safe(group, next, &list, todo)
 		ipoib_mcast_end(ipd, group);
+	ipoib_mcast_undo(ipd, NULL);
 	ipoib_mcast_forget_why(ipd);
 	cancel_delayed_work(&ipd->mcast.work);
 }
@@ -1354,11 +1404,16 @@ int ipoib_mcast_init(struct ipoib_dev *ipd)
  */
 void ipoib_mcast_exit(struct ipoib_dev *ipd)
 {
+	struct ipoib_mcast_undone *undone, *next;
+
 	cancel_delayed_work_sync(&ipd->mcast.work);
 	wait_var_event(&ipd->mcast.asking_why,
 		       /* pairs with the release in ipoib_mcast_why_done() */
 		       !smp_load_acquire(&ipd->mcast.asking_why));
 	rhashtable_destroy(&ipd->mcast.table);
+	/* of a queue pair that is gone, or that the HCA keeps */
+	list_for_each_entry_safe(undone, next, &ipd->mcast.undone, entry)
+		kfree(undone);
 }
 
 /**
@@ -1369,6 +1424,7 @@ void ipoib_mcast_init_early(struct ipoib_dev *ipd)
 {
 	spin_lock_init(&ipd->mcast.lock);
 	INIT_LIST_HEAD(&ipd->mcast.groups);
+	INIT_LIST_HEAD(&ipd->mcast.undone);
 	INIT_DELAYED_WORK(&ipd->mcast.work, ipoib_mcast_work);
 	INIT_LIST_HEAD(&ipd->mcast.why.entry);
 	ipd->mcast.why.done = ipoib_mcast_why_done;

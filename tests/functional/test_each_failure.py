@@ -34,7 +34,7 @@ MODULE = pathlib.Path(os.environ.get("LAB_MODULES", ".")) / "ib_ipoib.ko"
 ENOUGH = 3000
 
 # req_notify_cq is not among them: management arms by it, too, and has no way
-# out; nor detach_mcast: ib_core keeps a queue pair for ever that it refused.
+# out; nor detach_mcast, see test_faults_driver.py.
 VERBS = ("query_port", "query_pkey", "query_gid", "alloc_pd", "create_ah",
          "create_cq", "modify_cq", "create_qp", "modify_qp", "query_qp",
          "post_send", "post_recv", "attach_mcast")

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from labkit import (BROADCAST, SLOW, fault, group_mlid, has_carrier, ip4, mft,
-                    on, ping, port_is_active, set_link, snmp, switch_port,
-                    wait_until)
+from labkit import (BROADCAST, SLOW, fault, group_mlid, has_carrier, ip4,
+                    kernel_log, mft, on, ping, port_is_active, queue_pairs,
+                    set_link, snmp, switch_port, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -133,3 +133,24 @@ def test_lost_answer_to_a_join_is_survived():
                mft().get(group_mlid(BROADCAST), set()), timeout=60)
     wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
                timeout=60)
+
+
+@pytest.mark.needs("partitions")
+def test_a_group_that_the_hca_did_not_detach_is_detached_later():
+    """Else its queue pair could not be destroyed, and would be kept."""
+    before = set(queue_pairs(1))
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "pkey", "0x8001")
+    try:
+        with kernel_log() as log:
+            for _ in range(2):
+                on(1, "ip", "link", "set", "kid", "up")
+                wait_until("carrier", lambda: has_carrier(1, "kid"))
+                with fault("fab1", "verbs", "detach_mcast nth=1 errno=EBUSY") \
+                        as refusal:
+                    on(1, "ip", "link", "set", "kid", "down")
+                    assert refusal.hit == 1
+                assert set(queue_pairs(1)) == before
+            assert sum("cannot detach" in line for line in log.lines()) == 2
+    finally:
+        on(1, "ip", "link", "del", "kid")
