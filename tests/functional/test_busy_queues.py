@@ -11,9 +11,10 @@ import sys
 
 import pytest
 
-from labkit import (FABRIC, SLOW, edit, ethtool_stats, fault, has_carrier, ip4,
-                    kernel_log, numbers, on, ping, queue_pairs, spray,
-                    spread_flows, start_on, table, wait_until)
+from labkit import (FABRIC, SLOW, counters, edit, ethtool_stats, fault,
+                    has_carrier, ip4, kernel_log, numbers, on, ping,
+                    queue_pairs, spray, spread_flows, start_on, table,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -140,6 +141,76 @@ def test_rings_change_while_queue_pairs_are_treated():
                if name.startswith("heal_")) > 3
     wait_until("all is given back", lambda: not any(
         in_flight(queue) for queue in range(queues())), timeout=60)
+
+
+# Numbered datagrams until it is told to end; how many they were.
+SENDER = """
+import signal, socket, sys
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 7009))
+count = 0
+while not told:
+    s.send(b"x" * 64)
+    count += 1
+print(count)
+"""
+# How many came, once it is told to end and none has come for a second; and those
+# that the socket had no room for.
+RECEIVER = """
+import signal, socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
+s.setsockopt(socket.SOL_SOCKET, 40, 1)
+s.bind((sys.argv[1], 7009))
+s.settimeout(1)
+print("ready", flush=True)
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+count, lost = 0, 0
+while True:
+    try:
+        _, control, _, _ = s.recvmsg(64, 64)
+    except TimeoutError:
+        if told:
+            break
+        continue
+    count += 1
+    for _, _, value in control:
+        lost, = struct.unpack("I", value)
+print(count, lost)
+"""
+
+
+def no_room():
+    """Packets for which host 2's HCA had no buffer."""
+    return counters("fab2/port1")["dropped_no_recv_wqe"]
+
+
+@pytest.mark.core
+def test_a_flood_is_whole_while_rings_and_queues_change():
+    """What was sent has arrived, or its receiver had no room for it."""
+    full = no_room()
+    receiver = start_on(2, sys.executable, "-c", RECEIVER, ip4(2),
+                        stdout=subprocess.PIPE)
+    assert receiver.stdout.readline() == "ready\n"
+    sender = start_on(1, sys.executable, "-c", SENDER, ip4(2),
+                      stdout=subprocess.PIPE)
+    try:
+        sent = ethtool_stats(1)["tx_packets"]
+        for turn in range(6):
+            assert change("-G", "ib0", "tx", 128 << turn % 4)
+            assert change("-L", "ib0", "tx", 1 + turn % 3)
+            wait_until("it goes on", lambda s=sent + 100 * turn:
+                       ethtool_stats(1)["tx_packets"] > s)
+    finally:
+        sender.terminate()
+        count = int(sender.communicate()[0])
+        receiver.terminate()
+        arrived, lost = map(int, receiver.communicate()[0].split())
+    assert count > 1000
+    assert arrived + lost + no_room() - full == count
 
 
 FLOOD = """

@@ -25,6 +25,40 @@ def packets_by_queue(stats):
             if (m := re.fullmatch(r"tx(\d+)_packets", name))}
 
 
+def processors_of(host, queue):
+    """Which send by a queue, as a mask."""
+    path = f"/sys/class/net/ib0/queues/tx-{queue}/xps_cpus"
+    return int(on(host, "cat", path).stdout.replace(",", ""), 16)
+
+
+@pytest.mark.lab()
+def test_as_many_queues_as_processors_and_each_has_one_of_them():
+    """HCAs of the lab have more completion vectors than it has processors."""
+    there = set(map(int, on(1, "sh", "-c", "seq 0 $(($(nproc) - 1))"
+                            ).stdout.split()))
+    queues = queue_packets(1)
+    assert len(queues) == min(len(there), 8)
+    masks = [processors_of(1, queue) for queue in queues]
+    assert all(masks)
+    assert {cpu for cpu in there if any(mask >> cpu & 1 for mask in masks)} \
+        == there
+
+
+@pytest.mark.needs("rings")
+def test_queues_come_and_go_beside_children():
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "up", "type",
+       "ipoib", "pkey", "0x8001")
+    try:
+        wait_until("the child has carrier", lambda: has_carrier(1, "kid"))
+        with four_queues(1):
+            assert len(queue_packets(1)) == 4
+            ping(1, ip4(2), 5)
+        ping(1, ip4(2), 5)
+        assert has_carrier(1, "kid")
+    finally:
+        on(1, "ip", "link", "del", "kid")
+
+
 @pytest.mark.core
 def test_each_queue_sends():
     ping(1, ip4(2))
