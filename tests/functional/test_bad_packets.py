@@ -2,15 +2,20 @@
 """Packets that are not what they should be, and floods of good ones."""
 
 import contextlib
+import json
+import pathlib
 import re
+import socket
+import struct
 import sys
+import tempfile
 import time
 
 import pytest
 
-from labkit import (HOSTS, SLOW, attr, counters, ethtool_stats, fault,
-                    has_carrier, inject, ip4, lid, link, on, ping, pinging,
-                    start_on, traced, wait_until)
+from labkit import (HOSTS, SLOW, attr, counters, edit, ethtool_stats, fault,
+                    has_carrier, inject, ip4, ip6, lid, link, on, ping,
+                    pinging, start_on, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -36,14 +41,74 @@ def counted(name, before, least):
                lambda: ethtool_stats(2)[name] - before[name] >= least)
 
 
+LISTEN = """
+import json, socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+# SO_RCVBUFFORCE: a burst is to fit
+s.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)
+s.bind(("ib0", 0x0003))
+print("open", flush=True)
+while True:
+    data, (_, kind, how, *_) = s.recvfrom(4096)
+    if how != socket.PACKET_OUTGOING:
+        print(json.dumps((kind, how, data[:20].hex(), data[24:].hex())),
+              flush=True)
+"""
+HOST, BROADCAST, MULTICAST = range(3)
+# for experiments (IEEE 802): nobody else sends it
+EXPERIMENT = 0x88b5
+
+
+class Socket:
+    """A packet socket of host 2, and what it heard."""
+
+    def __init__(self):
+        self.said = tempfile.NamedTemporaryFile()
+        self.process = start_on(2, sys.executable, "-c", LISTEN,
+                                stdout=self.said)
+        wait_until("it listens", self._lines)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.said.close()
+
+    def _lines(self):
+        text = pathlib.Path(self.said.name).read_text()
+        return text[:text.rfind("\n") + 1].splitlines()
+
+    def heard(self, kind=None):
+        """(type, kind, sender, data) of each packet, or each of a type."""
+        packets = [json.loads(line) for line in self._lines()[1:]]
+        return [packet for packet in packets if kind in (None, packet[0])]
+
+
+@pytest.fixture(name="ear")
+def packet_socket():
+    ear = Socket()
+    yield ear
+    ear.close()
+
+
+def went_up(ear, before, count):
+    """So many were heard, and each packet was counted that was heard."""
+    wait_until(f"{count} packets went up",
+               lambda: len(ear.heard(EXPERIMENT)) >= count)
+    wait_until("each was counted", lambda: ethtool_stats(2)["rx_packets"] -
+               before["rx_packets"] == len(ear.heard()))
+    found = ear.heard(EXPERIMENT)
+    assert len(found) == count
+    return found
+
+
 @pytest.mark.core
-def test_every_length_up_to_60():
+def test_every_length_up_to_60(ear):
     before, words = ethtool_stats(2), target()
-    with pinging(1, ip4(2), 0.01) as pinger:
-        for length in range(61):
-            inject(1, bytes([8, 0, 0, 0] + [0x45] * 60)[:length], **words)
-        counted("drop_rx_runt", before, 4)
-    assert pinger.lost == 0
+    packet = EXPERIMENT.to_bytes(2, "big") + bytes([0, 0] + [0x45] * 60)
+    for length in range(61):
+        inject(1, packet[:length], **words)
+    found = went_up(ear, before, 57)
+    assert [data for *_, data in found] == ["45" * size for size in range(57)]
     assert ethtool_stats(2)["drop_rx_runt"] - before["drop_rx_runt"] == 4
 
 
@@ -71,32 +136,181 @@ def test_the_wrong_qkey_never_arrives():
         counters("fab2/port1").items() if "qkey" in name))
 
 
-def test_a_lying_grh():
-    """It says that host 3 sent it to a group: it goes up as what it says."""
+def guid(host):
+    return int(link(host)["address"].replace(":", "")[24:], 16)
+
+
+@contextlib.contextmanager
+def another_guid(host, value):
+    """Put a GUID into the second place of a port's table."""
+    edit(host, "guids", f"1 {value:#x}")
+    try:
+        yield
+    finally:
+        edit(host, "guids", "1 0")
+
+
+def sender(qpn, value):
+    """What a packet socket says of who sent a packet with a GRH."""
+    return f"{qpn:08x}fe80000000000000{value:016x}"
+
+
+PACKET = EXPERIMENT.to_bytes(2, "big") + bytes(42)
+QPN = 0x123
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("dgid, how", [
+    ("ff12:401b:ffff::ffff:ffff", BROADCAST),
+    ("ff12:401b:ffff::1", MULTICAST),
+    ("ff12:601b:ffff::1", MULTICAST),
+    ("fe80::2fa:b000:0:301", HOST)],
+    ids=["broadcast", "group", "group-6", "host-3"])
+def test_a_grh_that_lies_of_where_it_goes(ear, dgid, how):
+    """It comes to host 2 alone, and goes up as what it says."""
     before = ethtool_stats(2)
-    inject(1, bytes.fromhex("08000000" + "45000014000000000100000000000000"
-                            "00000000"), **target(), repeat=20,
-           dgid="ff12:401b:ffff::ffff:ffff", sgid_index=0)
-    wait_until("they are counted", lambda: ethtool_stats(2)[
-        "rx_packets"] >= before["rx_packets"] + 20)
+    inject(1, PACKET, **target(), repeat=20, sqpn=QPN, dgid=dgid)
+    for _, kind, who, _ in went_up(ear, before, 20):
+        assert (kind, who) == (how, sender(QPN, guid(1)))
+    assert ethtool_stats(2)["multicast"] - before["multicast"] == \
+        20 * (how == MULTICAST)
 
 
-@pytest.mark.parametrize("data", [
-    # ARP with hardware lengths of Ethernet, none, and too many
-    "08060000" "0020080006040001" + "00" * 40,
-    "08060000" "0020080000040001" + "00" * 40,
-    "08060000" "00200800ff040001" + "00" * 40,
-    "08060000" "002008001404",
-    # a neighbour solicitation whose option has no length, and a short one
-    "86dd0000" "6000000000203aff" + "fe80" + "00" * 14 + "ff02" + "00" * 14 +
-    "8700000000000000" + "00" * 16 + "0100",
-    "86dd0000" "6000000000103aff" + "00" * 32 + "87",
-], ids=["arp-6", "arp-0", "arp-255", "arp-cut", "nd-0", "nd-cut"])
-def test_neighbours_that_cannot_spell(data):
-    before = ethtool_stats(2)["rx_packets"]
-    inject(1, bytes.fromhex(data), **target(), repeat=20)
-    wait_until("they went up",
-               lambda: ethtool_stats(2)["rx_packets"] >= before + 20)
+@pytest.mark.core
+@pytest.mark.parametrize("other", [2, 3])
+def test_a_grh_that_lies_of_where_it_comes_from(ear, other):
+    """Another host's GID, and be it one's own, is believed: the LID is not
+    ours, so it is no echo."""
+    before, words = ethtool_stats(2), target()
+    qpn = int(words["qpn"], 16)
+    with another_guid(1, guid(other)):
+        inject(1, PACKET, **words, repeat=20, sqpn=qpn, sgid_index=1,
+               dgid="ff12:401b:ffff::ffff:ffff")
+    for _, kind, who, _ in went_up(ear, before, 20):
+        assert (kind, who) == (BROADCAST, sender(qpn, guid(other)))
+    assert ethtool_stats(2)["drop_rx_echo"] == before["drop_rx_echo"]
+
+
+@pytest.mark.core
+def test_an_echo_is_known_by_its_gid_too(ear):
+    """Of one LID and one number: a virtual HCA's neighbour may be so."""
+    before, words = ethtool_stats(2), target()
+    qpn = int(words["qpn"], 16)
+    words |= {"sqpn": qpn, "dgid": "ff12:401b:ffff::ffff:ffff"}
+    inject(2, PACKET, **words, repeat=20)
+    counted("drop_rx_echo", before, 20)
+    with another_guid(2, guid(3)):
+        inject(2, PACKET, **words, repeat=20, sgid_index=1)
+    for _, kind, who, _ in went_up(ear, before, 20):
+        assert (kind, who) == (BROADCAST, sender(qpn, guid(3)))
+    assert ethtool_stats(2)["drop_rx_echo"] - before["drop_rx_echo"] == 20
+
+
+# --- Neighbours --------------------------------------------------------------
+
+NOBODY4, NOBODY6 = ip4(99), ip6(99)
+NOBODYS = bytes.fromhex(sender(QPN, 0x02fab0ff00000099))
+
+
+def packed(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(family, address)
+
+
+def arp(length, size=56):
+    """A request by nobody for host 2, with a hardware length."""
+    body = struct.pack(">HHBBH", 32, 0x0800, length, 4, 1) + NOBODYS + \
+        packed(NOBODY4) + bytes(20) + packed(ip4(2))
+    # ARP of lengths that are not ours would be longer
+    return bytes.fromhex("08060000") + body.ljust(600, b"\0")[:size]
+
+
+def checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return total ^ 0xffff
+
+
+def solicitation(option, size=None):
+    """By nobody, for host 2's address; nothing is wrong but the option."""
+    body = bytes([135, 0, 0, 0]) + bytes(4) + packed(ip6(2)) + option
+    body = body[:size]
+    ends = packed(NOBODY6) + packed(ip6(2))
+    total = checksum(ends + struct.pack(">II", len(body), 58) + body)
+    body = body[:2] + struct.pack(">H", total) + body[4:]
+    return bytes.fromhex("86dd0000") + bytes([0x60, 0, 0, 0]) + \
+        struct.pack(">HBB", len(body), 58, 255) + ends + body
+
+
+def link_layer(length, size):
+    """The option of a source's address, of so many bytes; RFC 4391, 9.3."""
+    return (bytes([1, length, 0, 0]) + NOBODYS).ljust(2048, b"\0")[:size]
+
+
+def neighbours():
+    """Who host 2 knows, and by which addresses."""
+    shown = json.loads(on(2, "ip", "-j", "neigh", "show", "dev",
+                          "ib0").stdout)
+    return {one["dst"]: one.get("lladdr") for one in shown}
+
+
+def icmp6(name):
+    text = on(2, "cat", "/proc/net/snmp6").stdout
+    return int(re.search(rf"^Icmp6{name}\s+(\d+)$", text, re.M).group(1))
+
+
+@contextlib.contextmanager
+def forgotten(address):
+    """What host 2 learns of an address is gone in the end."""
+    try:
+        yield
+    finally:
+        on(2, "ip", "neigh", "del", address, "dev", "ib0", check=False)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("address, packet", [
+    (NOBODY4, arp(20)), (NOBODY6, solicitation(link_layer(3, 24)))],
+    ids=["arp", "nd"])
+def test_neighbours_that_can_spell(address, packet):
+    """Else the next tests would show nothing."""
+    with forgotten(address):
+        inject(1, packet, **target(), repeat=20)
+        wait_until("it is known", lambda: neighbours().get(
+            address, "").replace(":", "") == NOBODYS.hex())
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("packet", [
+    # of Ethernet, of none, of too many, and cut
+    arp(6), arp(0), arp(255, 528), arp(20, 55)],
+    ids=["6", "0", "255", "cut"])
+def test_arp_that_cannot_spell(packet):
+    before = neighbours()
+    assert NOBODY4 not in before
+    with traced("skb/kfree_skb") as lines:
+        inject(1, packet, **target(), repeat=20)
+        wait_until("ARP refuses them", lambda: sum(
+            "location=arp_rcv" in line for line in lines()) == 20)
+    assert neighbours() == before
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("packet", [
+    solicitation(link_layer(0, 24)), solicitation(link_layer(1, 8)),
+    solicitation(link_layer(2, 16)), solicitation(link_layer(255, 1976)),
+    solicitation(link_layer(3, 23)), solicitation(b"", 22)],
+    ids=["0", "1", "2", "255", "3-cut", "cut"])
+def test_solicitations_that_cannot_spell(packet):
+    before = neighbours(), icmp6("InCsumErrors")
+    assert NOBODY6 not in before[0]
+    heard = icmp6("InNeighborSolicits")
+    inject(1, packet, **target(), repeat=20)
+    wait_until("they came to be read",
+               lambda: icmp6("InNeighborSolicits") >= heard + 20)
+    assert (neighbours(), icmp6("InCsumErrors")) == before
 
 
 FLOOD = """
