@@ -2,6 +2,7 @@
 """The RDMA connection manager finds the interface that a request is for."""
 
 import contextlib
+import errno
 import os
 import subprocess
 
@@ -101,14 +102,23 @@ def test_children_by_partition_and_by_address(children):
 
 
 def test_nobody_has_the_address(children):
-    """Host 2 is asked for what it does not have: nothing is heard."""
+    """Host 2 is asked for what it does not have: nothing is heard.
+
+    Asked the same way for what it has, it hears. It refuses either, which
+    is no silence: that would be ETIMEDOUT.
+    """
     wait_until("an answer", lambda: reaches(1, "10.84.0.2"))
     lladdr = link(2, "kid0")["address"]
-    on(1, "ip", "neigh", "replace", "10.84.0.77", "lladdr", lladdr, "dev",
-       "kid0", "nud", "permanent")
+    for address in ("10.84.0.77", "10.84.0.2"):
+        on(1, "ip", "neigh", "replace", address, "lladdr", lladdr, "dev",
+           "kid0", "nud", "permanent")
     before = state()["heard"]
     order(1, f"ask 10.84.0.77 {PORT}")
-    assert state()["heard"] == before
+    nobody = state()
+    order(1, f"ask 10.84.0.2 {PORT}")
+    somebody = state()
+    assert (nobody["heard"], somebody["heard"]) == (before, before + 1)
+    assert nobody["asked"] == somebody["asked"] == -errno.EHOSTUNREACH
 
 
 def test_a_bond_answers_for_what_it_is_made_of():
