@@ -2,11 +2,12 @@
 """Wishes that cannot be: a clear no, and nothing is lost."""
 
 import errno
+import sys
 
 import pytest
 
-from labkit import (attr, interface_names, ip4, link, on, ping, told,
-                    write_attr)
+from labkit import (attr, ethtool_stats, interface_names, ip4, link, on, ping,
+                    told, write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -60,6 +61,30 @@ def test_umcast():
     for text in (b"junk\n", b"-1\n", b"99999999999999999999\n", b"\xff\x00"):
         assert write_attr(1, "umcast", text) in (errno.EINVAL, errno.ERANGE)
         assert attr(1, "umcast") == "0"
+
+
+NO_ADDRESS = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+s.bind(("ib0", 0x0800))
+for size in (0, 1, 40, 2000, 3000):
+    try:
+        s.send(bytes(size))
+        print(0)
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+@pytest.mark.core
+def test_a_packet_without_an_address():
+    """The kernel lets the driver say no, and has a number of its own for it."""
+    before = ethtool_stats(1)["tx_packets"]
+    codes = on(1, sys.executable, "-c", NO_ADDRESS).stdout.split()
+    print(codes)
+    assert codes[:4] == [str(errno.EINVAL)] * 4
+    assert codes[4] == str(errno.EMSGSIZE)
+    assert ethtool_stats(1)["tx_packets"] == before
 
 
 @pytest.mark.parametrize("file", ["mode", "umcast", "create_child",
