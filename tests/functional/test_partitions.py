@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from labkit import (KERNEL, KernelLog, attr, edit, ethtool_stats, has_carrier,
-                    interface_names, link, link_up, on, ping, plug,
-                    queue_pairs, reaches, reason, run, start_on, table,
-                    wait_until, write_attr)
+from labkit import (KERNEL, KernelLog, attr, edit, ethtool_stats, events,
+                    fault, has_carrier, interface_names, link,
+                    link_up, on, ping, plug, queue_pairs, reaches, reason, run,
+                    start_on, table, wait_until, write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -54,6 +54,50 @@ def clean():
     assert not children(1) | children(2)
 
 
+# of a partition that every port is in
+LATE = 0x8002
+
+
+@pytest.fixture
+def late_key():
+    """It is not in host 1's table yet; the subnet manager thinks it is."""
+    place = {key: at for at, key in table(1, "pkeys").items()}[LATE]
+    edit(1, "pkeys", f"{place} 0")
+    yield
+    edit(1, "pkeys", f"{place} {LATE:#x}")
+
+
+def late_child(host, make):
+    name = f"ib0.{LATE:04x}"
+    if make == "file":
+        assert create(host, f"{LATE:#x}") == 0
+    else:
+        add(host, name, pkey=f"{LATE:#x}")
+    on(host, "ip", "link", "set", name, "up")
+    wait_until("it says so", lambda: reason(host, name) == "pkey-absent")
+    assert not has_carrier(host, name)
+    return name
+
+
+def free_place(host):
+    return max(table(host, "pkeys")) + 1
+
+
+@contextlib.contextmanager
+def at_place(host, index, key):
+    """A key in a place of the table; what was there is behind meanwhile."""
+    old, free = table(host, "pkeys").get(index, 0), free_place(host)
+    if old:
+        edit(host, "pkeys", f"{free} {old:#x}")
+    edit(host, "pkeys", f"{index} {key:#x}")
+    try:
+        yield
+    finally:
+        edit(host, "pkeys", f"{index} {old:#x}")
+        if old:
+            edit(host, "pkeys", f"{free} 0")
+
+
 def by_file(host):
     assert create(host) == 0
     return NAME
@@ -89,6 +133,31 @@ def test_both_ways_make_the_same(make):
     assert shown["broadcast"] == ":".join(words)
     assert "driver: ib_ipoib" in on(1, "ethtool", "-i", name).stdout
     assert len(ethtool_stats(1, name)) > 20
+
+
+# what two interfaces of one kind cannot have alike, and what time changes
+OWN = {"ifname", "ifindex", "address", "stats", "stats64"}
+
+
+def looks(host, name):
+    """What is told of an interface that is not its own alone."""
+    shown = {key: value for key, value in link(host, name).items()
+             if key not in OWN}
+    return shown, on(host, "ls", f"/sys/class/net/{name}").stdout
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("state", ["down", "up"])
+def test_nothing_tells_how_it_was_made(state):
+    """But the netlink kind can have another name, and be one of several."""
+    by_file(1)
+    add(1, "kid")
+    for name in (NAME, "kid"):
+        on(1, "ip", "link", "set", name, state)
+    if state == "up":
+        for name in (NAME, "kid"):
+            wait_until("carrier", lambda: has_carrier(1, name))
+    assert looks(1, NAME) == looks(1, "kid")
 
 
 @pytest.mark.core
@@ -280,20 +349,42 @@ def test_what_a_child_cannot_begin_with(words):
     assert not children(1)
 
 
-@pytest.mark.core
-def test_a_key_that_comes_later():
-    """The child exists, says why it is down, and comes up with the key."""
-    assert create(1, "0x8055") == 0
-    name = "ib0.8055"
-    on(1, "ip", "link", "set", name, "up")
-    wait_until("it says so", lambda: reason(1, name) == "pkey-absent")
-    free = max(table(1, "pkeys")) + 1
-    edit(1, "pkeys", f"{free} 0x8055")
+@pytest.mark.parametrize("where", ["behind", "first"])
+@pytest.mark.parametrize("make", ["file", "netlink"])
+def test_a_key_that_comes_later(late_key, make, where):
+    """The child exists, says why it is down, and comes up with the key.
+
+    Wherever that is; the parent stays with its own then.
+    """
+    name = late_child(1, make)
+    index = free_place(1) if where == "behind" else 0
+    with at_place(1, index, LATE):
+        wait_until("carrier", lambda: has_carrier(1, name), timeout=60)
+        assert reason(1, name) == "up"
+        if where == "first":
+            assert attr(1, "pkey") == "0xffff"
+            wait_until("the parent answers", lambda: reaches(2, "10.44.0.1"),
+                       timeout=60)
+    wait_until("it says so again", lambda: reason(1, name) == "pkey-absent")
+    assert not has_carrier(1, name)
+    wait_until("the parent answers", lambda: reaches(2, "10.44.0.1"),
+               timeout=60)
+
+
+def test_a_key_that_nobody_tells_of(late_key):
+    """The core could not read the table when it changed: looking again and
+    again is what finds it.
+    """
+    name, free = late_child(1, "netlink"), free_place(1)
     try:
-        wait_until("it knows", lambda: reason(1, name) != "pkey-absent")
+        with fault("fab1", "verbs", "query_pkey every=1") as refused:
+            edit(1, "pkeys", f"{free} {LATE:#x}")
+            wait_until("the core has tried", lambda: refused.hit)
+        told = events("fab1/port1")
+        wait_until("carrier", lambda: has_carrier(1, name), timeout=60)
+        assert events("fab1/port1") == told
     finally:
         edit(1, "pkeys", f"{free} 0")
-    wait_until("it says so again", lambda: reason(1, name) == "pkey-absent")
 
 
 @pytest.mark.core
