@@ -298,6 +298,16 @@ class Trace:
         return (TRACING / "trace").read_text().count(text)
 
 
+HEALING = "workqueue/workqueue_execute_start"
+
+
+def healers(lines):
+    """Work items, one for each interface, that have looked after its queues."""
+    return [found.group(1) for found in (re.search(
+        r"work struct (\w+): function ipoib_heal_work", line)
+        for line in lines) if found]
+
+
 def written(path, text):
     """The errno of writing a text to a file in one go, 0 without one."""
     handle = os.open(path, os.O_WRONLY)
@@ -476,6 +486,7 @@ class Pinger:
         self.process = start_on(host, "ping", "-n", "-i", interval, address,
                                 stdout=self.said, stderr=self.asked)
         self.sent = self.lost = 0
+        self.began, self.seconds = time.monotonic(), 0.0
         self.slowest_ms = 0.0
 
     def _words(self, file, pattern):
@@ -499,6 +510,7 @@ class Pinger:
     def end(self, patience=5):
         """Let the last ones arrive, stop, and count."""
         wanted = set(range(1, self._sent() + 1))
+        self.seconds = time.monotonic() - self.began
         until = time.monotonic() + patience * SLOW
         while wanted - self._answered() and time.monotonic() < until:
             time.sleep(0.05)
@@ -616,6 +628,36 @@ def ethtool_stats(host, name="ib0"):
     text = on(host, "ethtool", "-S", name).stdout
     return {key: int(value) for key, value in
             re.findall(r"^\s*([^:\s]+):\s*(\d+)$", text, re.M)}
+
+
+def queue_sums(host, name="ib0"):
+    """What the queues counted, those that are gone too, by way and unit."""
+    stats = ethtool_stats(host, name)
+    return {f"{way}_{unit}": sum(value for key, value in stats.items()
+                                 if re.fullmatch(rf"{way}(\d+|_gone)_{unit}",
+                                                 key))
+            for way in ("rx", "tx") for unit in ("packets", "bytes")}
+
+
+def shown_sums(host, name="ib0"):
+    """The same as `ip -s link` shows it."""
+    out = on(host, "ip", "-j", "-s", "link", "show", "dev", name).stdout
+    stats = json.loads(out)[0]["stats64"]
+    return {f"{way}_{unit}": stats[way][unit]
+            for way in ("rx", "tx") for unit in ("packets", "bytes")}
+
+
+def sums_agree(host, name="ib0"):
+    """Do the queues, ethtool and ip tell of the same packets?"""
+    sums, stats = queue_sums(host, name), ethtool_stats(host, name)
+    return sums == shown_sums(host, name) == {key: stats[key] for key in sums}
+
+
+def fabric_balances():
+    """Whatever was sent was delivered or dropped, and nothing is under way."""
+    now = counters()
+    return not now["in_flight"] and now["sent"] + now["replicated"] == \
+        now["delivered"] + now["dropped"]
 
 
 def snmp(host, proto, name):

@@ -9,10 +9,12 @@ import time
 
 import pytest
 
-from labkit import (BROADCAST, DRIVER, FABRIC, SLOW, all_active, edit,
-                    ethtool_stats, group_mlid, has_carrier, ip4, lid, link,
-                    link_up, mft, on, ping, pinging, port_dir, queue_pairs,
-                    run, start_on, switch_port, table, wait_until)
+import umad
+from labkit import (BROADCAST, DRIVER, FABRIC, KERNEL, SLOW, all_active, edit,
+                    ethtool_stats, events, fault, group_mlid, has_carrier,
+                    inject, ip4, ip6, lid, link, link_up, mft, on, ping,
+                    pinging, port_dir, queue_pairs, run, start_on,
+                    switch_port, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -41,8 +43,19 @@ def carrier_changes(host):
 
 
 def none_was_lost(pinger, least):
+    """Of a thousand a second; half of that there must be, where time counts."""
     assert pinger.sent > least
+    print(f"{pinger.sent} pings in {pinger.seconds:.1f} s")
+    # to begin takes a moment
+    if KERNEL == "uml" and pinger.seconds > 1:
+        assert pinger.sent >= 500 * pinger.seconds
     assert pinger.lost == 0
+
+
+def groups(host):
+    """What a host's queue pairs receive."""
+    return set(re.findall(r"^mgid (\S+)",
+                          (port_dir(host) / "groups").read_text(), re.M))
 
 
 @pytest.mark.core
@@ -57,32 +70,66 @@ def test_a_restart_loses_no_packet():
     assert (carrier_changes(1), carrier_changes(2)) == changes
 
 
-def test_reregistration_loses_no_packet_and_no_group():
-    """Told by the port itself, as a subnet manager would."""
-    def groups():
-        return set(re.findall(r"^mgid (\S+)",
-                              (port_dir(1) / "groups").read_text(), re.M))
+# in PortInfo (IBA 14.2.5.6): states, and the bit that asks for registration
+STATE, PHYS, REREGISTER = 32, 33, 51
 
-    joined, before = groups(), ethtool_stats(1)
+
+def ask_to_register_anew(*hosts):
+    """As a subnet manager does by Set(PortInfo), and nothing else changes."""
+    agent = umad.Agent("fab0", umad.DIRECTED)
+    try:
+        for host in hosts:
+            path = (1, switch_port(host))
+            answer = agent.ask(umad.smp(umad.GET, 0x15, path=path))
+            info = bytearray(answer[umad.DATA:umad.DATA + 64])
+            info[STATE] &= 0xf0
+            info[PHYS] &= 0x0f
+            info[REREGISTER] |= 0x80
+            answer = agent.ask(umad.smp(umad.SET, 0x15, 0, bytes(info), path))
+            assert umad.status(answer) == 0
+    finally:
+        agent.close()
+
+
+@pytest.mark.core
+def test_reregistration_loses_no_packet_and_no_group():
+    """The subnet manager forgets nothing meanwhile, and only asks."""
+    hosts = (1, 2)
+    joined = {host: groups(host) for host in hosts}
+    before = {host: ethtool_stats(host)["join_grants"] for host in hosts}
+    asked = {host: events(f"fab{host}/port1") for host in hosts}
+    changes = carrier_changes(1), carrier_changes(2)
     with pinging(1, ip4(2)) as pinger:
-        run("lab-sm", "stop")
-        run("lab-sm", "start")
-        wait_until("joins were renewed", lambda: ethtool_stats(
-            1)["join_grants"] >= before["join_grants"] + len(joined))
-    none_was_lost(pinger, 100)
-    assert groups() == joined
-    assert has_carrier(1)
+        ask_to_register_anew(*hosts)
+        for host in hosts:
+            wait_until("joins were renewed", lambda: ethtool_stats(host)[
+                "join_grants"] >= before[host] + len(joined[host]))
+    none_was_lost(pinger, 20)
+    for host in hosts:
+        assert events(f"fab{host}/port1") == asked[host] | {
+            "CLIENT_REREGISTER": asked[host]["CLIENT_REREGISTER"] + 1}
+        assert groups(host) == joined[host]
+    assert (carrier_changes(1), carrier_changes(2)) == changes
 
 
 @pytest.mark.lab(sm=2)
 def test_a_handover_loses_no_packet():
+    """Nor does handing back."""
+    def master_is(number):
+        return "MASTER" in run("lab-sm", "status").stdout.splitlines()[number]
+
+    joined = groups(1), groups(2)
+    changes = carrier_changes(1), carrier_changes(2)
     with pinging(1, ip4(2)) as pinger:
         run("lab-sm", "stop")
-        wait_until("the second is master", lambda: "MASTER" in run(
-            "lab-sm", "status").stdout.splitlines()[1], timeout=60)
+        wait_until("the second is master", lambda: master_is(1), timeout=60)
         wait_until("members are back", members_are_back, timeout=60)
         run("lab-sm", "start", 1)
+        wait_until("the first is master", lambda: master_is(0), timeout=60)
+        wait_until("members are back", members_are_back, timeout=60)
     none_was_lost(pinger, 100)
+    assert (groups(1), groups(2)) == joined
+    assert (carrier_changes(1), carrier_changes(2)) == changes
 
 
 SM = pathlib.Path("/run/lab/sm")
@@ -169,6 +216,30 @@ def test_a_key_that_moves_in_the_table():
                lambda: ping(1, ip4(2), 1, check=False), timeout=60)
 
 
+def joined_of(pkey, host=2, scope="2"):
+    """Signatures, IPv4's and IPv6's, of the groups of a key."""
+    return set(re.findall(rf"ff1{scope}:([46]01b):{pkey}:",
+                          "\n".join(groups(host))))
+
+
+@contextlib.contextmanager
+def child_of_the_new_key(pkey):
+    """On host 1, with addresses that host 2's ib0 has neighbours of."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "pkey", pkey)
+    try:
+        for host, name in ((1, "kid"), (2, "ib0")):
+            on(host, "ip", "addr", "add", f"10.87.0.{host}/24", "dev", name)
+            on(host, "ip", "addr", "add", f"fd87::{host}/64", "dev", name,
+               "nodad")
+        on(1, "ip", "link", "set", "kid", "up")
+        yield
+    finally:
+        on(1, "ip", "link", "del", "kid")
+        on(2, "ip", "addr", "del", "10.87.0.2/24", "dev", "ib0", check=False)
+        on(2, "ip", "addr", "del", "fd87::2/64", "dev", "ib0", check=False)
+
+
 @pytest.mark.core
 def test_another_key_takes_the_first_place_and_goes_again():
     """Broadcast address, groups and neighbours follow; and come home."""
@@ -179,11 +250,14 @@ def test_another_key_takes_the_first_place_and_goes_again():
     try:
         wait_until("it has moved", lambda: broadcast(2)[16:20] == "8002")
         wait_until("carrier", lambda: has_carrier(2), timeout=60)
-        assert "ff12401b8002" in (port_dir(2) / "groups").read_text().replace(
-            ":", "")
-        assert "ff12601b8002" in (port_dir(2) / "groups").read_text().replace(
-            ":", "")
+        assert joined_of("8002") == {"401b", "601b"}
+        wait_until("no group of the old key", lambda: not joined_of("ffff"))
         assert not ping(1, ip4(2), 1, "-W", 1, check=False)
+        with child_of_the_new_key("0x8002"):
+            for address in ("10.87.0.2", "fd87::2"):
+                wait_until("an answer", lambda: ping(
+                    1, address, 1, "-W", 1, check=False))
+                ping(1, address, 5)
     finally:
         edit(2, "pkeys", "0 0")
         for index, key in keys.items():
@@ -207,8 +281,8 @@ def test_another_subnet_prefix():
     wait_until("carrier", lambda: has_carrier(2), timeout=60)
 
 
-def known_as(host, other):
-    text = on(host, "ip", "neigh", "show", ip4(other)).stdout
+def known_as(host, other, address=ip4):
+    text = on(host, "ip", "neigh", "show", address(other)).stdout
     found = re.search(r"lladdr (\S+)", text)
     return found and found.group(1)
 
@@ -229,6 +303,75 @@ def test_another_guid_of_the_port():
     wait_until("carrier", lambda: has_carrier(2), timeout=60)
     wait_until("the peer knows", lambda: ping(1, ip4(2), 1, check=False) and
                known_as(1, 2) == old, timeout=60)
+
+
+def told_unasked(wait, change):
+    """Host 1, which sends nothing, gets to know host 2's new address."""
+    old, before = link(2)["address"], ethtool_stats(2)["announcements"]
+    for address in (ip4(2), ip6(2)):
+        on(1, "ip", "neigh", "replace", address, "lladdr", old, "dev", "ib0",
+           "nud", "stale")
+    change()
+    wait_until("it has another", lambda: link(2)["address"] != old)
+    for kind in (ip4, ip6):
+        wait_until("host 1 knows", lambda: known_as(1, 2, kind) ==
+                   link(2)["address"], timeout=wait)
+        assert known_as(1, 2, kind) == link(2)["address"]
+    wait_until("it was said three times", lambda: ethtool_stats(2)[
+        "announcements"] >= before + 3)
+    assert ethtool_stats(2)["announcements"] == before + 3
+
+
+@pytest.mark.core
+def test_a_new_number_is_announced():
+    def change():
+        """One of host 3's packets is too much for host 2's queue."""
+        qpn = int(link(2)["address"].replace(":", "")[2:8], 16)
+        with fault("fab2", "completions", "overflow nth=1 dir=recv") as one:
+            inject(3, bytes.fromhex("88b50000") + bytes(40), dlid=lid(2),
+                   qkey=0xb1b, qpn=qpn)
+            wait_until("it has struck", lambda: one.hit)
+
+    told_unasked(10, change)
+
+
+def test_a_guid_of_ones_own_is_announced():
+    """Beside the port's: an alias that the subnet manager has given it."""
+    words = link(2)["address"].split(":")
+    guid = "02fab0000a000078"
+
+    def becomes(text):
+        on(2, "ip", "link", "set", "ib0", "down")
+        now = link(2)["address"].split(":")[:12]
+        on(2, "ip", "link", "set", "ib0", "address", ":".join(now + text))
+        link_up(2)
+
+    try:
+        told_unasked(30, lambda: (
+            run("lab-guid", "add", 2, f"0x{guid}"),
+            becomes([guid[at:at + 2] for at in range(0, 16, 2)])))
+    finally:
+        becomes(words[12:])
+        wait_until("nobody uses it any more", lambda: run(
+            "lab-guid", "del", 2, f"0x{guid}", check=False).returncode == 0)
+
+
+@pytest.mark.parametrize("junk", [
+    ":".join(["00"] * 20), ":".join(["ff"] * 20),
+    "00:ff:ff:ff:fe:80:40:1b:ff:ff:00:00:00:00:00:00:ff:ff:ff:ff",
+    "00:00:00:40:ff:12:60:1b:80:01:00:00:00:00:00:00:00:00:00:01"],
+    ids=["zeros", "ones", "no-group", "another"])
+def test_broadcast_addresses_that_are_none(junk):
+    """Nobody is in their group; then all is as it was."""
+    old = link(2)["broadcast"]
+    on(2, "ip", "link", "set", "ib0", "broadcast", junk, check=False)
+    try:
+        ping(1, ip4(2), 1, "-W", 1, check=False)
+    finally:
+        on(2, "ip", "link", "set", "ib0", "broadcast", old)
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+    wait_until("broadcast is as before",
+               lambda: joined_of("ffff") and link(2)["broadcast"] == old)
 
 
 def test_another_scope():
@@ -270,8 +413,9 @@ def test_a_queue_pair_is_healed_and_keeps_its_number(state, stage):
                                                 check=False) and
                    queue_pairs(2)[numbers[0]]["state"] == "RTS", timeout=60)
     wait_until("the stage was counted",
-               lambda: ethtool_stats(2)[stage] + ethtool_stats(2)[
-                   "heal_reset"] > before[stage] + before["heal_reset"])
+               lambda: ethtool_stats(2)[stage] > before[stage])
+    if state == "sqe":
+        assert ethtool_stats(2)["heal_reset"] == before["heal_reset"]
     assert ud_pairs(2) == numbers
     assert carrier_changes(2) == changes
     ping(1, ip4(2), 10)
