@@ -17,9 +17,9 @@ import pytest
 
 from failkit import LoadMemory, Memory, Verb, handles, note, resources
 from labkit import (DRIVER, FABRIC, LabError, attr, counters, has_carrier,
-                    interface_names, ip4, ip6, kernel_log, on,
-                    ping, plug, port_dir, queue_sums, reason, run, set_link,
-                    start_on, sums_agree, wait_until, written)
+                    interface_names, ip4, ip6, kernel_log, on, ping, plug,
+                    port_dir, queue_sums, reason, run, set_link, start_on,
+                    sums_agree, wait_until, written)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason"),
               pytest.mark.instrumented]

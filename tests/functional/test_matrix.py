@@ -173,7 +173,8 @@ RULES = [
         ("delay", "every=1 us=20000"), ("reorder", "every=3"),
         ("loss", "prob=0.3"), ("corrupt", "prob=0.3"),
         ("duplicate", "prob=0.5"), ("reorder", "prob=0.3 by=3"),
-        ("corrupt", "every=2 qp=ud at=0 xor=ffff"), ("rx_csum", "bad every=2"))],
+        ("corrupt", "every=2 qp=ud at=0 xor=ffff"),
+        ("rx_csum", "bad every=2"))],
     *[(SM, "mad", f"{what} class=3 method=0x81 attr={attribute}")
       for what in ("drop count=3", "delay=300 every=1")
       for attribute in ("0x35", "0x38")],
