@@ -247,12 +247,17 @@ def kernel_log():
         log.close()
 
 
+def mentions(lines, text):
+    """How many of the lines have a text in them."""
+    return sum(text in line for line in lines)
+
+
 TRACING = pathlib.Path("/sys/kernel/tracing")
 
 
 @contextlib.contextmanager
 def traced(*events):
-    """Trace events ("skb/kfree_skb"); gives the lines so far by call."""
+    """Trace events ("skb/kfree_skb", or all "ipoib"); the lines so far by call."""
     enables = [TRACING / "events" / event / "enable" for event in events]
     (TRACING / "trace").write_text("")
     try:
@@ -278,24 +283,8 @@ def told(*texts):
     finally:
         limit.write_text(before)
     for text in texts:
-        if sum(text in line for line in lines) != 1:
+        if mentions(lines, text) != 1:
             raise LabError(f"not one line says {text!r}: {lines}")
-
-
-class Trace:
-    """Events of one kind, "ipoib/ipoib_path" for one, from now on."""
-
-    def __init__(self, event):
-        self.enable = TRACING / "events" / event / "enable"
-        (TRACING / "trace").write_text("")
-        self.enable.write_text("1")
-
-    def close(self):
-        self.enable.write_text("0")
-
-    def count(self, text):
-        """How many of them have a text in them."""
-        return (TRACING / "trace").read_text().count(text)
 
 
 HEALING = "workqueue/workqueue_execute_start"

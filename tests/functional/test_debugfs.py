@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """What can be watched: groups and paths in debugfs, messages, tracepoints."""
 
-import contextlib
 import pathlib
 import re
 import sys
@@ -9,15 +8,14 @@ import threading
 
 import pytest
 
-from labkit import (FABRIC, HOSTS, attr, ethtool_stats, fault, has_carrier, ip4,
-                    kernel_log, link_up, on, ping, queue_pairs, set_link,
-                    spray, start_on, wait_until)
+from labkit import (FABRIC, HOSTS, TRACING, attr, ethtool_stats, fault,
+                    has_carrier, ip4, kernel_log, link_up, on, ping,
+                    queue_pairs, set_link, spray, start_on, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
 DEBUG = pathlib.Path("/sys/kernel/debug/ipoib")
 PARAMETERS = pathlib.Path("/sys/module/ib_ipoib/parameters")
-TRACING = pathlib.Path("/sys/kernel/tracing")
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 
@@ -238,21 +236,6 @@ def drop_one():
        "s.bind(('ib0', 0x800))\ns.send(bytes(20) + b'\\x88\\xb5' + bytes(40))")
 
 
-@contextlib.contextmanager
-def traced():
-    """All events of the driver; gives what was traced by call."""
-    def switch(value):
-        (TRACING / "events/ipoib/enable").write_text(value)
-
-    (TRACING / "trace").write_text("")
-    switch("1")
-    try:
-        yield (TRACING / "trace").read_text
-    finally:
-        switch("0")
-        (TRACING / "trace").write_text("")
-
-
 GID2 = "fe80:0000:0000:0000:02fa:b000:0000:0201"
 
 
@@ -279,9 +262,9 @@ GID2 = "fe80:0000:0000:0000:02fa:b000:0000:0201"
 def test_what_happens_is_traced(deed, events):
     ping(1, ip4(2))
     index = attr(1, "ifindex")
-    with traced() as trace:
+    with traced("ipoib") as trace:
         deed()
-        text = trace()
+        text = "\n".join(trace())
     assert [event for event in events if not re.search(
         event.replace("IB0", rf"{index}\b"), text, re.M)] == []
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Many groups, groups that are only sent to, and refusals."""
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -9,9 +8,9 @@ import time
 
 import pytest
 
-from labkit import (KERNEL, SLOW, Trace, edit, ethtool_stats, fault, ip4, lid,
-                    on, ping, pinging, port_dir, reregister, start_on,
-                    switch_port, wait_until)
+from labkit import (KERNEL, SLOW, edit, ethtool_stats, fault, ip4, lid,
+                    mentions, on, ping, pinging, port_dir, reregister,
+                    start_on, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -101,12 +100,12 @@ def test_the_first_retry_comes_within_a_second():
 
     def when():
         """Seconds by event; the first of each."""
-        text = (Trace.root / "trace").read_text()
+        text = "\n".join(lines())
         return {int(event): float(at) for at, event in
                 reversed(found.findall(text))}
 
     refusal, retry = 2, 5
-    with contextlib.closing(Trace("ipoib/ipoib_mcast")):
+    with traced("ipoib/ipoib_mcast") as lines:
         with fault(f"switch0/port{switch_port(1)}", "corrupt",
                    "every=1 qp=gsi at=4 xor=0200"):
             member = start_on(1, sys.executable, "-c", JOIN, 1,
@@ -151,15 +150,15 @@ def test_a_subnet_manager_without_an_address_is_not_asked_for_ever():
 
 @pytest.mark.core
 def test_a_group_that_is_joined_does_not_stir_the_link():
-    with contextlib.closing(Trace(WORK)) as begun:
+    with traced(WORK) as begun:
         for number in range(10, 20):
             before = ethtool_stats(1)["join_grants"]
             on(1, sys.executable, "-c", SEND, number, number + 1)
             wait_until("it is joined", lambda b=before: ethtool_stats(
                 1)["join_grants"] > b)
-    assert begun.count("function ipoib_mcast_work") >= 10
+    assert mentions(begun(), "function ipoib_mcast_work") >= 10
     # a link looks now and then by itself
-    assert begun.count("function ipoib_link_work") < 10
+    assert mentions(begun(), "function ipoib_link_work") < 10
 
 
 @pytest.mark.long
@@ -177,13 +176,13 @@ def test_groups_that_may_not_ask_yet_wait_for_an_answer():
             assert member.stdout.readline() == "joined\n"
             wait_until("the first have had no answer",
                        lambda: failed() >= before + 32, timeout=60)
-            with contextlib.closing(Trace(WORK)) as begun:
+            with traced(WORK) as begun:
                 wait_until("nor have the next",
                            lambda: failed() >= before + 64, timeout=60)
         finally:
             member.kill()
             member.wait()
-    assert begun.count("function ipoib_mcast_work") <= 64
+    assert mentions(begun(), "function ipoib_mcast_work") <= 64
     wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
 
 

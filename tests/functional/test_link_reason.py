@@ -2,21 +2,19 @@
 """Why is there no carrier? One line says it, and it is right."""
 
 import contextlib
-import pathlib
 import re
 
 import pytest
 
 from labkit import (all_active, attr, edit, events, fault, has_carrier, ip4,
                     ip6, on, ping, plug, port_is_active, reason, run, set_link,
-                    table, wait_until)
+                    table, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
 SM = "fab0/port1"
 # Subnet administration: the answer to a Get or Set of a membership
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
-TRACE = pathlib.Path("/sys/kernel/tracing")
 
 
 def back(host):
@@ -139,15 +137,10 @@ def test_bcast_joining_tells_status_and_tries():
 def traced_reasons(host):
     """Gives a host's reasons so far, in their order, by call."""
     index = attr(host, "ifindex")
-    enable = TRACE / "events/ipoib/ipoib_reason/enable"
-    (TRACE / "trace").write_text("")
-    enable.write_text("1")
-    try:
+    with traced("ipoib/ipoib_reason") as lines:
         yield lambda: re.findall(
             rf"ipoib_reason: ifindex={index} reason=(\S+)",
-            (TRACE / "trace").read_text())
-    finally:
-        enable.write_text("0")
+            "\n".join(lines()))
 
 
 def test_reasons_are_traced():

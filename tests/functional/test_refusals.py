@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from labkit import (Trace, attr, ethtool_stats, fault, ip4, ping, pinging,
-                    port_dir, reregister, switch_port, wait_until)
+from labkit import (attr, ethtool_stats, fault, ip4, mentions, ping, pinging,
+                    port_dir, reregister, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -43,37 +43,38 @@ def groups(host):
                           (port_dir(host) / "groups").read_text(), re.M))
 
 
-class BroadcastJoins(Trace):
+class BroadcastJoins:
     """How joins of the broadcast group end."""
 
     name = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
-    def __init__(self):
-        super().__init__("ipoib/ipoib_mcast")
+    def __init__(self, lines):
+        self.lines = lines
 
     # as the driver numbers what can happen to a group
 
     def granted(self):
-        return self.count(f"{self.name} event=1 ")
+        return mentions(self.lines(), f"{self.name} event=1 ")
 
     def failed(self):
-        return self.count(f"{self.name} event=2 ")
+        return mentions(self.lines(), f"{self.name} event=2 ")
 
 
-class PathQueries(Trace):
+class PathQueries:
     """How queries for the path to a host end."""
 
-    def __init__(self, host):
-        super().__init__("ipoib/ipoib_path")
+    def __init__(self, lines, host):
+        self.lines = lines
         self.name = f"gid=fe80:0000:0000:0000:02fa:b000:0000:{host:02x}01"
 
     # as the driver numbers the states of a path
 
     def ended(self, code):
-        return self.count(f"{self.name} state=1->2 status={-code}\n")
+        wanted = f"{self.name} state=1->2 status={-code}"
+        return sum(line.endswith(wanted) for line in self.lines())
 
     def given_up(self):
-        return self.count(f"{self.name} state=2->5 ")
+        return mentions(self.lines(), f"{self.name} state=2->5 ")
 
 
 @pytest.mark.long
@@ -81,7 +82,8 @@ def test_a_refusal_after_time_outs_leaves_the_carrier():
     """Two joins without an answer, one that is refused: a no is not three."""
     changes = carrier_changes(2)
     with pinging(1, ip4(2)) as pinger, \
-            contextlib.closing(BroadcastJoins()) as joins:
+            traced("ipoib/ipoib_mcast") as lines:
+        joins = BroadcastJoins(lines)
         with contextlib.ExitStack() as silence:
             silence.enter_context(fault(answers_to(2), "mad",
                                         f"drop {MEMBER_RECORD} every=1"))
@@ -100,7 +102,8 @@ def test_a_refusal_after_time_outs_leaves_the_carrier():
 
 def test_a_refusal_after_time_outs_leaves_the_path():
     with pinging(1, ip4(2)) as pinger, \
-            contextlib.closing(PathQueries(2)) as queries:
+            traced("ipoib/ipoib_path") as lines:
+        queries = PathQueries(lines, 2)
         with contextlib.ExitStack() as silence:
             silence.enter_context(fault(answers_to(1), "mad",
                                         f"drop {PATH_RECORD} every=1"))
@@ -120,7 +123,8 @@ def test_a_path_is_kept_where_no_address_handle_can_be_made():
     """That is no word of the subnet administrator's, however often it is."""
     grants = ethtool_stats(1)["join_grants"] + len(groups(1))
     with pinging(1, ip4(2)) as pinger, \
-            contextlib.closing(PathQueries(2)) as queries:
+            traced("ipoib/ipoib_path") as lines:
+        queries = PathQueries(lines, 2)
         with contextlib.ExitStack() as silence:
             silence.enter_context(fault(answers_to(1), "mad",
                                         f"drop {PATH_RECORD} every=1"))
