@@ -159,6 +159,10 @@ def guid_block(sa, lid, method, guids=None, block=0):
 # label and hop limit, scope with join state, proxy join
 MEMBER = struct.Struct(">16s16sIHBBHBBIBBxx")
 MASK_MGID, MASK_PORT_GID, MASK_JOIN = 1 << 0, 1 << 1, 1 << 16
+# Q_Key, MTU, class, P_Key, rate, SL, flow label and hop limit; of MTU and rate
+# also whether they are meant exactly
+MASK_PARAMETERS = 1 << 2 | 0x3f << 4 | 7 << 12
+EXACTLY = 2 << 6
 FULL_MEMBER = 1
 
 
@@ -168,3 +172,11 @@ def join_group(sa, mgid, port_gid):
                          0)
     sa.ask(METHOD_SET, ATTR_MCMEMBER, MASK_MGID | MASK_PORT_GID | MASK_JOIN,
            record)
+
+
+def make_group(sa, mgid, port_gid, qkey, mtu, pkey, rate):
+    """Make a group by joining a port to it; MTU and rate by their codes."""
+    record = MEMBER.pack(mgid, port_gid, qkey, 0, EXACTLY | mtu, 0, pkey,
+                         EXACTLY | rate, 0, 0, FULL_MEMBER, 0)
+    sa.ask(METHOD_SET, ATTR_MCMEMBER, MASK_MGID | MASK_PORT_GID |
+           MASK_PARAMETERS | MASK_JOIN, record)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A link of another scope: `ip link set broadcast` chooses it, RFC 4391 4."""
+
+import contextlib
+import pathlib
+import socket
+import sys
+
+import pytest
+
+from labkit import (group_mlid, has_carrier, ib_port, ip4, ip6, link, on, ping,
+                    port_dir, start_on, wait_until)
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from vm.guest import umad as sa  # noqa: E402 pylint: disable=wrong-import-position,wrong-import-order
+
+pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
+
+TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
+PORT = 7010
+SITE = "ff15:401b:ffff::ffff:ffff"
+# As OpenSM makes the default partition's group: IBA's codes of 2048 bytes and
+# 10 Gb/s
+QKEY, MTU_2048, RATE_10 = 0xb1b, 4, 3
+
+
+def gid(text):
+    return socket.inet_pton(socket.AF_INET6, text)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def site_group():
+    """Nobody but the subnet manager's own port is in it."""
+    with sa.administrator("fab0") as administrator:
+        sa.make_group(administrator, gid(SITE), gid(ib_port(0, "gids/0")),
+                      QKEY, MTU_2048, 0xffff, RATE_10)
+    wait_until("the group is there", lambda: group_mlid(SITE))
+
+
+def groups(host):
+    return (port_dir(host) / "groups").read_text()
+
+
+@contextlib.contextmanager
+def moved(*hosts):
+    """Their links are of scope 5, and those of scope 2 again."""
+    before = {host: link(host)["broadcast"] for host in hosts}
+    for host, address in before.items():
+        words = address.split(":")
+        words[5] = "15"
+        on(host, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
+    try:
+        yield
+    finally:
+        for host, address in before.items():
+            on(host, "ip", "link", "set", "ib0", "broadcast", address)
+
+
+@contextlib.contextmanager
+def heard_by_2(tmp_path, group):
+    """Whether host 2 hears what host 1 sends to a group."""
+    count = tmp_path / "heard"
+    listener = start_on(2, sys.executable, TOOL, "recv", group, PORT, count)
+    try:
+        wait_until("it listens", count.exists)
+        yield lambda: on(1, sys.executable, TOOL, "send", group, PORT, 1) and \
+            int(count.read_text() or 0) > 0
+    finally:
+        listener.terminate()
+        listener.wait()
+        count.unlink()
+
+
+def all_kinds_of_traffic(tmp_path):
+    """Between hosts 1 and 2: to neighbours and to groups, in both families."""
+    for address in (ip4(2), ip6(2)):
+        wait_until(f"{address} answers", lambda a=address: ping(
+            1, a, 1, "-W", 1, check=False), timeout=60)
+    for group in ("239.4.3.2", "ff12::4321"):
+        with heard_by_2(tmp_path, group) as heard:
+            wait_until(f"{group} is heard", heard, timeout=60)
+
+
+def test_a_link_of_another_scope_works_and_comes_home(tmp_path):
+    with moved(1, 2):
+        for host in (1, 2):
+            wait_until("it has moved", lambda h=host: "ff15:401b:ffff" in
+                       groups(h) and "ff12:401b:ffff" not in groups(h))
+            wait_until("carrier", lambda h=host: has_carrier(h), timeout=60)
+        all_kinds_of_traffic(tmp_path)
+    for host in (1, 2):
+        wait_until("it is home", lambda h=host: "ff15:401b:ffff" not in
+                   groups(h) and has_carrier(h), timeout=60)
+    all_kinds_of_traffic(tmp_path)
+
+
+def test_links_of_two_scopes_do_not_meet():
+    with moved(2):
+        wait_until("carrier", lambda: "ff15:401b:ffff" in groups(2) and
+                   has_carrier(2), timeout=60)
+        on(1, "ip", "neigh", "flush", "dev", "ib0")
+        assert not ping(1, ip4(2), 1, "-W", 2, check=False)
+    wait_until("they meet again", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
