@@ -9,7 +9,7 @@ import time
 import pytest
 
 from labkit import (KERNEL, SLOW, edit, ethtool_stats, fault, ip4, lid,
-                    mentions, on, ping, pinging, port_dir, reregister,
+                    mentions, on, ping, pinging, port_dir, reregister, run,
                     start_on, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
@@ -71,25 +71,45 @@ def test_many_groups_come_and_go_beside_a_ping():
     assert pinger.slowest_ms <= 50 * SLOW
 
 
+FULL, SEND_ONLY = 1, 8
+
+
+def join_states(number):
+    """What the SA has hosts for in group 239.30.0.NUMBER, by their GIDs."""
+    found = {}
+    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
+    for record in text.split("MCMemberRecord member dump:")[1:]:
+        fields = dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
+        if fields["MGID"] == f"ff12:401b:ffff::f1e:{number:x}":
+            found[fields["PortGid"]] = int(fields["ScopeState"], 16) & 0xf
+    return found
+
+
+def only_host_1(state):
+    return {f"fe80::2fa:b000:0:{1:x}01": state}
+
+
 @pytest.mark.core
 def test_a_group_that_is_only_sent_to_is_not_received():
-    before = ethtool_stats(1)["join_grants"]
-    on(1, sys.executable, "-c", SEND, 0, 5)
-    wait_until("it is joined",
-               lambda: ethtool_stats(1)["join_grants"] >= before + 5)
+    on(1, sys.executable, "-c", SEND, 1, 6)
+    for number in range(1, 6):
+        wait_until("it is joined", lambda n=number: join_states(n) ==
+                   only_host_1(SEND_ONLY))
     assert attached(1, 30) == 0
 
 
 @pytest.mark.core
 def test_full_membership_where_senders_alone_are_refused():
     """An SA that does not know them says no, once: not in every answer."""
-    before = ethtool_stats(1)
-    with fault(SM, "corrupt",
+    before = ethtool_stats(1)["join_refusals"]
+    with fault(f"switch0/port{switch_port(1)}", "corrupt",
                "count=1 qp=gsi at=4 xor=0200") as refusal:
-        on(1, sys.executable, "-c", SEND, 5, 6)
+        on(1, sys.executable, "-c", SEND, 6, 7)
         wait_until("it was refused", lambda: refusal.hit)
-    wait_until("it is joined", lambda: ethtool_stats(1)["join_grants"] >
-               before["join_grants"])
+    wait_until("it is joined", lambda: join_states(6) == only_host_1(FULL))
+    assert ethtool_stats(1)["join_refusals"] == before + 1
+    # all the same it is for sending
+    assert attached(1, 30) == 0
 
 
 @pytest.mark.core
