@@ -216,7 +216,9 @@ def test_one_queue_is_enough(where):
 @pytest.mark.core
 def test_counters_add_up_when_queues_are_gone(where):
     where.set("-L", "tx", 4)
-    sending_queues(1, where)
+    spread_flows(1, where.name)
+    wait_until("not the first alone sends",
+               lambda: sending_queues(1, where) - {0})
     before = ethtool_stats(1, where.name)["tx_packets"]
     where.set("-L", "tx", 1)
     assert ethtool_stats(1, where.name)["tx_packets"] >= before
