@@ -1375,6 +1375,10 @@ static int ipoib_ud_detach(struct net_device *dev, struct ib_device *ibdev,
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 
+	/* the HCA keeps the one that is attached */
+	if (!ipd->ud.num_txq)
+		return -ENXIO;
+
 	return ib_detach_mcast(ipd->ud.txq[0]->qp, mgid, mlid);
 }
 
