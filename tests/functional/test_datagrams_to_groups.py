@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from labkit import (SLOW, all_active, ethtool_stats, fault, on, start_on,
-                    wait_until)
+from labkit import (SLOW, all_active, ethtool_stats, fault, on, port_dir,
+                    start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -76,8 +76,10 @@ def test_what_waits_for_a_group_is_sent_in_its_order(tmp_path):
     """So many, and the others are counted."""
     group = "239.6.4.100"
     with hearing(2, group, tmp_path) as heard:
+        wait_until("host 2 is a member", lambda: ":0f06:0464 " in
+                   (port_dir(2) / "groups").read_text())
         before = ethtool_stats(1)
-        with fault(SM, "mad", f"delay=500 {MEMBER_RECORD} every=1"):
+        with fault(SM, "mad", f"delay=1500 {MEMBER_RECORD} every=1"):
             on(1, sys.executable, "-c", SEND, group, 100, 0)
             wait_until("they have come", lambda: len(heard()) >= PARKED)
         after = ethtool_stats(1)
