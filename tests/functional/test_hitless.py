@@ -317,9 +317,9 @@ def told_unasked(wait, change):
         wait_until("host 1 knows", lambda: known_as(1, 2, kind) ==
                    link(2)["address"], timeout=wait)
         assert known_as(1, 2, kind) == link(2)["address"]
+    # what a test before has begun to announce may come on top
     wait_until("it was said three times", lambda: ethtool_stats(2)[
         "announcements"] >= before + 3)
-    assert ethtool_stats(2)["announcements"] == before + 3
 
 
 @pytest.mark.core
