@@ -77,6 +77,22 @@ class PathQueries:
         return mentions(self.lines(), f"{self.name} state=2->5 ")
 
 
+@contextlib.contextmanager
+def path_queries(host):
+    """How queries for the path to a host end from now on."""
+    with traced("ipoib/ipoib_path") as lines:
+        yield PathQueries(lines, host)
+
+
+@contextlib.contextmanager
+def silent(host, record):
+    """Nothing of a kind is answered to a host, until it is closed."""
+    with contextlib.ExitStack() as silence:
+        silence.enter_context(fault(answers_to(host), "mad",
+                                    f"drop {record} every=1"))
+        yield silence
+
+
 @pytest.mark.long
 def test_a_refusal_after_time_outs_leaves_the_carrier():
     """Two joins without an answer, one that is refused: a no is not three."""
@@ -84,9 +100,7 @@ def test_a_refusal_after_time_outs_leaves_the_carrier():
     with pinging(1, ip4(2)) as pinger, \
             traced("ipoib/ipoib_mcast") as lines:
         joins = BroadcastJoins(lines)
-        with contextlib.ExitStack() as silence:
-            silence.enter_context(fault(answers_to(2), "mad",
-                                        f"drop {MEMBER_RECORD} every=1"))
+        with silent(2, MEMBER_RECORD) as silence:
             reregister(2)
             wait_until("two joins had no answer",
                        lambda: joins.failed() >= 2, timeout=60)
@@ -101,12 +115,8 @@ def test_a_refusal_after_time_outs_leaves_the_carrier():
 
 
 def test_a_refusal_after_time_outs_leaves_the_path():
-    with pinging(1, ip4(2)) as pinger, \
-            traced("ipoib/ipoib_path") as lines:
-        queries = PathQueries(lines, 2)
-        with contextlib.ExitStack() as silence:
-            silence.enter_context(fault(answers_to(1), "mad",
-                                        f"drop {PATH_RECORD} every=1"))
+    with pinging(1, ip4(2)) as pinger, path_queries(2) as queries:
+        with silent(1, PATH_RECORD) as silence:
             reregister(1)
             wait_until("two queries had no answer",
                        lambda: queries.ended(errno.ETIMEDOUT) >= 2, timeout=60)
@@ -122,12 +132,8 @@ def test_a_refusal_after_time_outs_leaves_the_path():
 def test_a_path_is_kept_where_no_address_handle_can_be_made():
     """That is no word of the subnet administrator's, however often it is."""
     grants = ethtool_stats(1)["join_grants"] + len(groups(1))
-    with pinging(1, ip4(2)) as pinger, \
-            traced("ipoib/ipoib_path") as lines:
-        queries = PathQueries(lines, 2)
-        with contextlib.ExitStack() as silence:
-            silence.enter_context(fault(answers_to(1), "mad",
-                                        f"drop {PATH_RECORD} every=1"))
+    with pinging(1, ip4(2)) as pinger, path_queries(2) as queries:
+        with silent(1, PATH_RECORD) as silence:
             reregister(1)
             # groups have address handles of their own
             wait_until("groups are joined anew", lambda: ethtool_stats(1)[
