@@ -15,6 +15,7 @@ obj-$(CONFIG_INFINIBAND_IPOIB) += ib_ipoib.o
 endif
 
 ib_ipoib-y := ipoib_main.o
+ib_ipoib-y += ipoib_link.o
 ib_ipoib-y += ipoib_ib.o
 ib_ipoib-y += ipoib_ud.o
 ib_ipoib-y += ipoib_multicast.o

@@ -3,9 +3,9 @@
  * Which objects are there, who owns them, which lock guards each field, and
  * which file provides each function?
  *
- * Calls go down: front ends (ethtool, netlink) -> control (main) -> objects
- * (ib, multicast, neigh) -> verbs -> pure (ipoib_wire.h). News goes up by one
- * door, ipoib_link_post().
+ * Calls go down: front ends (ethtool, netlink) -> control (main, link) ->
+ * objects (ib, multicast, neigh) -> verbs -> pure (ipoib_wire.h). News goes up
+ * by one door, ipoib_link_post().
  *
  * Lock order, outermost first:
  *
@@ -1265,8 +1265,6 @@ extern struct ib_sa_client ipoib_sa_client;
 extern int ipoib_recv_queue_size;
 extern int ipoib_send_queue_size;
 
-u16 ipoib_link_pkey(struct ipoib_dev *ipd);
-bool ipoib_link_is_dead(struct ipoib_dev *ipd);
 bool ipoib_netdev_is_ours(const struct net_device *dev);
 int ipoib_sysfs_lock(struct net_device *dev);
 void ipoib_setup(struct net_device *dev);
@@ -1278,6 +1276,24 @@ void ipoib_dev_free(struct net_device *dev);
 int ipoib_mode_set(struct ipoib_dev *ipd, bool connected,
 		   struct netlink_ext_ack *extack);
 void ipoib_umcast_set(struct ipoib_dev *ipd, bool umcast);
+
+/* ---- ipoib_link.c -------------------------------------------------------- */
+
+void ipoib_link_init_early(struct ipoib_dev *ipd);
+int ipoib_link_open(struct net_device *dev);
+int ipoib_link_stop(struct net_device *dev);
+void ipoib_link_carrier_on(struct ipoib_dev *ipd);
+void ipoib_link_condemn(struct ipoib_dev *ipd);
+void ipoib_link_cancel(struct ipoib_dev *ipd);
+void ipoib_link_cancel_sync(struct ipoib_dev *ipd);
+void ipoib_link_hear(struct ib_event_handler *handler, struct ib_event *event);
+u16 ipoib_link_pkey(struct ipoib_dev *ipd);
+bool ipoib_link_is_dead(struct ipoib_dev *ipd);
+enum ipoib_link_reason ipoib_link_reason(struct ipoib_dev *ipd,
+					 struct ipoib_link_facts *facts);
+int ipoib_identity_init(struct ipoib_dev *ipd);
+void ipoib_identity_set_guids(struct ipoib_dev *ipd, __be64 guid);
+void ipoib_identity_follow_broadcast(struct ipoib_dev *ipd);
 
 /* ---- ipoib_vlan.c -------------------------------------------------------- */
 
@@ -1446,8 +1462,8 @@ int ipoib_qp_state(struct ib_qp *qp);
 const char *ipoib_qp_state_name(struct ib_qp *qp);
 int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
 		       unsigned int *mtu_bytes);
-int ipoib_port_view(struct ib_device *ibdev, u32 port,
-		    struct ipoib_link_view *view);
+void ipoib_port_view(struct ib_device *ibdev, u32 port,
+		     struct ipoib_link_view *view);
 int ipoib_port_gid(struct ib_device *ibdev, u32 port, union ib_gid *gid);
 int ipoib_port_gid_index(struct ib_device *ibdev, u32 port,
 			 const union ib_gid *gid);

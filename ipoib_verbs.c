@@ -269,24 +269,23 @@ int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
  * ipoib_port_view() - read what a link is decided by from its port
  * @ibdev: HCA
  * @port: from 1
- * @view: gets LID and port state
+ * @view: gets both LIDs and the port's state
  *
- * Return: 0 or an errno.
+ * An HCA that does not answer has no port, and @view says so.
  */
-int ipoib_port_view(struct ib_device *ibdev, u32 port,
-		    struct ipoib_link_view *view)
+void ipoib_port_view(struct ib_device *ibdev, u32 port,
+		     struct ipoib_link_view *view)
 {
 	struct ib_port_attr attr;
-	int err;
 
-	err = ib_query_port(ibdev, port, &attr);
-	if (err)
-		return err;
+	memset(&attr, 0, sizeof(attr));
+	if (ib_query_port(ibdev, port, &attr))
+		attr.state = IB_PORT_NOP;
 
 	view->lid = attr.lid;
-	/* a port that is ACTIVE without a LID carries nothing yet */
-	view->port_active = attr.state == IB_PORT_ACTIVE && attr.lid;
-	return 0;
+	view->sm_lid = attr.sm_lid;
+	view->port_active = attr.state == IB_PORT_ACTIVE;
+	view->port_serves = view->port_active && attr.lid;
 }
 
 /**

@@ -1253,18 +1253,22 @@ static inline bool ipoib_bcast_same(const struct ipoib_bcast *a,
  * struct ipoib_link_view - the levels a link is decided by
  * @bcast: broadcast membership
  * @lid: LID of the port
+ * @sm_lid: LID of the subnet manager, as the port knows it
  * @pkey: own P_Key in full-member form, 0 when it is not in the table
  * @pkey_index: where it is in the table
  * @port_active: the port is ACTIVE
+ * @port_serves: it has a LID, too: without one it carries nothing yet
  * @gid_valid: own GID is in the port's table
- * @ready: both of these, and no restart is waiting: a join may be sent
+ * @ready: it serves with that GID, no restart is waiting: a join may be sent
  */
 struct ipoib_link_view {
 	struct ipoib_bcast bcast;
 	u32 lid;
+	u32 sm_lid;
 	u16 pkey;
 	u16 pkey_index;
 	bool port_active;
+	bool port_serves;
 	bool gid_valid;
 	bool ready;
 };
@@ -1286,12 +1290,12 @@ static inline u32 ipoib_link_diff(const struct ipoib_link_view *acted,
 	else if (now->pkey && (acted->pkey != now->pkey ||
 			       acted->pkey_index != now->pkey_index))
 		events |= BIT(IPOIB_EV_PKEY_CHANGED);
-	if (acted->port_active && !now->port_active)
+	if (acted->port_serves && !now->port_serves)
 		events |= BIT(IPOIB_EV_PORT_LOST);
 	if (acted->gid_valid && !now->gid_valid)
 		events |= BIT(IPOIB_EV_GID_LOST);
 	/* while the port is not ACTIVE its LID says nothing */
-	if (acted->port_active && now->port_active && acted->lid != now->lid)
+	if (acted->port_serves && now->port_serves && acted->lid != now->lid)
 		events |= BIT(IPOIB_EV_LID_CHANGED);
 	if (acted->bcast.up && !now->bcast.up)
 		events |= BIT(IPOIB_EV_JOIN_LOST);
@@ -1323,7 +1327,7 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 		acted->pkey_index = now->pkey_index;
 		break;
 	case IPOIB_EV_PORT_LOST:
-		acted->port_active = false;
+		acted->port_serves = false;
 		acted->ready = false;
 		break;
 	case IPOIB_EV_GID_LOST:
@@ -1334,7 +1338,7 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 		acted->lid = now->lid;
 		break;
 	case IPOIB_EV_RESUMED:
-		acted->port_active = now->port_active;
+		acted->port_serves = now->port_serves;
 		acted->gid_valid = now->gid_valid;
 		acted->ready = now->ready;
 		acted->lid = now->lid;

@@ -167,6 +167,7 @@ static struct ipoib_link_view link_working(void)
 		.lid = 5,
 		.pkey = 0xffff,
 		.port_active = true,
+		.port_serves = true,
 		.gid_valid = true,
 		.ready = true,
 		.bcast = {
@@ -231,7 +232,7 @@ static void diff_port_lost(struct kunit *test)
 	struct ipoib_link_view a = link_working();
 	struct ipoib_link_view b = a;
 
-	b.port_active = false;
+	b.port_serves = false;
 	b.ready = false;
 	b.lid = 0;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), BIT(IPOIB_EV_PORT_LOST));
@@ -264,7 +265,7 @@ static void diff_resumed_when_ready_again(struct kunit *test)
 	struct ipoib_link_view b = a;
 
 	a.ready = false;
-	a.port_active = false;
+	a.port_serves = false;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), BIT(IPOIB_EV_RESUMED));
 }
 
