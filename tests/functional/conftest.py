@@ -46,7 +46,8 @@ MARKERS = (
     "core: what has to work before anything else is worth a look",
     "smoke: one of the few that run on emulated machines every day",
     "long: takes its time, and runs in full runs only",
-    "instrumented: of what is ours, on kernels that look for faults themselves",
+    "instrumented(kernel...): of what is ours, on kernels that look for faults "
+    "themselves, or on some of these",
     "debian: needs modules that only Debian's kernels have",
     "needs(ability): needs a driver that can do this",
     "lab(option=value): runs in a lab with these options, not in the default",
@@ -87,9 +88,9 @@ def _fits(item, driver, variant):
     """Does this test belong to a machine with this driver and variant?"""
     if item.get_closest_marker("host"):
         return driver == "host"
-    if item.get_closest_marker("instrumented") and (
-            driver == "stock" or
-            os.environ.get("LAB_KERNEL") not in INSTRUMENTED):
+    instrumented = item.get_closest_marker("instrumented")
+    if instrumented and (driver == "stock" or os.environ.get("LAB_KERNEL")
+                         not in (instrumented.args or INSTRUMENTED)):
         return False
     if item.get_closest_marker("debian") and (
             os.environ.get("LAB_KERNEL") not in DEBIAN):

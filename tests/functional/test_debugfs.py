@@ -154,12 +154,20 @@ def join_in_vain():
             member.wait()
 
 
+def send_and_receive():
+    ping(1, ip4(2))
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("name, deed, texts", [
     ("debug_level", down_and_up,
      ("link: admin-down", "link: up", "group MTU ")),
     ("mcast_debug_level", join_in_vain,
-     ("no membership of ff12:401b:ffff:0000:0000:0000:0f09:0101: ",))])
+     ("no membership of ff12:401b:ffff:0000:0000:0000:0f09:0101: ",)),
+    # that has the symbol which most users want off
+    pytest.param("data_debug_level", send_and_receive,
+                 ("send 88 bytes, type 0x800, to ", "received 128 bytes from "),
+                 marks=pytest.mark.instrumented("debug"))])
 def test_debug_levels_are_switched_while_running(name, deed, texts):
     """What is told then is not told otherwise."""
     with kernel_log() as log:
