@@ -702,7 +702,8 @@ static void ipoib_xmit_one(struct ipoib_dev *ipd, struct sk_buff *skb)
 	}
 
 	ha = header->ha;
-	ipoib_dbg_data(ipd, "send %u bytes, type %#x, to %20phC\n", skb->len,
+	ipoib_dbg_data(ipd, "send %zu bytes, type %#x, to %20phC\n",
+		       skb->len - sizeof(ha),
 		       be16_to_cpu(header->encap.proto), &ha);
 	rcu_read_lock();
 	ipoib_route_rcu(ipd, skb, &ha);
