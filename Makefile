@@ -39,6 +39,9 @@ else
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 MODULE_DIR ?= updates
+# what modprobe looks under; of Debian's headers `make kernelrelease` tells else
+RELEASE = $$(sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
+	$(KDIR)/include/generated/utsrelease.h)
 
 .PHONY: all modules install clean demo check check-full lint bench profile help
 
@@ -53,7 +56,7 @@ modules:
 
 install: modules
 	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=$(MODULE_DIR) modules_install
-	depmod -a $$($(MAKE) -s --no-print-directory -C $(KDIR) kernelrelease)
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) -a $(RELEASE)
 
 clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) clean
