@@ -18,6 +18,7 @@ ib_ipoib-y := ipoib_main.o
 ib_ipoib-y += ipoib_link.o
 ib_ipoib-y += ipoib_ib.o
 ib_ipoib-y += ipoib_ud.o
+ib_ipoib-y += ipoib_heal.o
 ib_ipoib-y += ipoib_multicast.o
 ib_ipoib-y += ipoib_neigh.o
 ib_ipoib-y += ipoib_verbs.o

@@ -1187,6 +1187,43 @@ static inline bool ipoib_ud_is_stopping(const struct ipoib_dev *ipd)
 }
 
 /**
+ * ipoib_txq_is_idle() - has all been completed that tells of its end?
+ * @txq: queue
+ *
+ * Return: false while the HCA owes a completion; of what is posted beyond the
+ *	last signalled request it tells nothing.
+ */
+static inline bool ipoib_txq_is_idle(const struct ipoib_txq *txq)
+{
+	return ipoib_snapshot_passed(READ_ONCE(txq->tail),
+				     READ_ONCE(txq->signalled));
+}
+
+/**
+ * ipoib_rxq_is_idle() - does the HCA own no receive buffer?
+ * @rxq: queue
+ *
+ * Return: true when all that was posted came back.
+ */
+static inline bool ipoib_rxq_is_idle(const struct ipoib_rxq *rxq)
+{
+	return READ_ONCE(rxq->head) == READ_ONCE(rxq->tail);
+}
+
+/**
+ * ipoib_napi_kick() - have a queue polled, which arms it at the end
+ * @napi: of the queue
+ *
+ * Context: process.
+ */
+static inline void ipoib_napi_kick(struct napi_struct *napi)
+{
+	local_bh_disable();
+	napi_schedule(napi);
+	local_bh_enable();
+}
+
+/**
  * ipoib_ud_ails() - have somebody look at a queue
  * @ipd: interface
  * @index: of the transmit queue; queue 0's queue pair receives, too
@@ -1292,7 +1329,7 @@ bool ipoib_link_is_dead(struct ipoib_dev *ipd);
 enum ipoib_link_reason ipoib_link_reason(struct ipoib_dev *ipd,
 					 struct ipoib_link_facts *facts);
 int ipoib_identity_init(struct ipoib_dev *ipd);
-void ipoib_identity_set_guids(struct ipoib_dev *ipd, __be64 guid);
+void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid);
 void ipoib_identity_follow_broadcast(struct ipoib_dev *ipd);
 
 /* ---- ipoib_vlan.c -------------------------------------------------------- */
@@ -1418,6 +1455,17 @@ void ipoib_ud_rings_most(const struct ipoib_dev *ipd, u32 *rx, u32 *tx);
 int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
 int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);
+void ipoib_ud_learn_cpus(struct ipoib_dev *ipd) __must_hold(&ipd->link.lock);
+int ipoib_txq_join_in(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock);
+void ipoib_txq_set_error(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock);
+void ipoib_txq_halt(struct ipoib_txq *txq, enum ipoib_halt why);
+void ipoib_txq_resume(struct ipoib_txq *txq, enum ipoib_halt why);
+
+/* ---- ipoib_heal.c -------------------------------------------------------- */
+
+void ipoib_heal_init_early(struct ipoib_dev *ipd);
 
 /* ---- ipoib_multicast.c --------------------------------------------------- */
 

@@ -551,11 +551,15 @@ int ipoib_identity_init(struct ipoib_dev *ipd)
 	return 0;
 }
 
-/*
- * RTNL. A GUID of one's own: an alias that the subnet manager gives the port,
- * or will.
+/**
+ * ipoib_identity_set_guid() - give an interface a GUID of its own
+ * @ipd: interface
+ * @guid: an alias that the subnet manager gives the port, or will; 0 for the
+ *	port's own
+ *
+ * Context: RTNL.
  */
-static void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
+void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
 {
 	mutex_lock(&ipd->link.lock);
 	ipd->link.alias = guid;
@@ -563,23 +567,6 @@ static void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
 	if (ipoib_identity_take_gid(ipd))
 		ipoib_identity_notify(ipd);
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
-}
-
-/**
- * ipoib_identity_set_guids() - a GUID for an interface and what follows it
- * @ipd: interface; children without a GUID of their own follow
- * @guid: 0 for the port's own
- *
- * Context: RTNL.
- */
-void ipoib_identity_set_guids(struct ipoib_dev *ipd, __be64 guid)
-{
-	struct ipoib_dev *child = NULL;
-
-	ipoib_identity_set_guid(ipd, guid);
-	while ((child = ipoib_child_next(ipd, child)))
-		if (!child->own_guid)
-			ipoib_identity_set_guid(child, guid);
 }
 
 /**

@@ -209,6 +209,17 @@ static void ipoib_tx_timeout(struct net_device *dev, unsigned int queue)
 	ipoib_ud_ails(ipd, queue);
 }
 
+/* Children that have no GUID of their own have their parent's. */
+static void ipoib_set_guids(struct ipoib_dev *ipd, __be64 guid)
+{
+	struct ipoib_dev *child = NULL;
+
+	ipoib_identity_set_guid(ipd, guid);
+	while ((child = ipoib_child_next(ipd, child)))
+		if (!child->own_guid)
+			ipoib_identity_set_guid(child, guid);
+}
+
 /* Only the GUID is the user's; flags, queue pair and subnet prefix are not. */
 static int ipoib_set_mac_address(struct net_device *dev, void *addr)
 {
@@ -236,8 +247,7 @@ static int ipoib_set_mac_address(struct net_device *dev, void *addr)
 	/* the port's own is nobody's choice: it is followed when it changes */
 	ipd->own_guid = ipoib_port_gid(ipd->ibdev, ipd->port, &first) ||
 			first.global.interface_id != gid.global.interface_id;
-	ipoib_identity_set_guids(ipd, ipd->own_guid ?
-				      gid.global.interface_id : 0);
+	ipoib_set_guids(ipd, ipd->own_guid ? gid.global.interface_id : 0);
 	return 0;
 }
 
@@ -625,6 +635,7 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port,
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
 	ipoib_ud_init_early(ipd);
+	ipoib_heal_init_early(ipd);
 	ipoib_resolve_init_early(ipd);
 	ipoib_mcast_init_early(ipd);
 	return ipd;

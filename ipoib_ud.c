@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * Which queues does a datagram interface have, when do they run, and what
- * becomes of one that ails?
+ * Which queues does a datagram interface have, and when do they run?
  *
  * The transport over plain verbs, plugged in below the netdev as an accelerated
  * HCA driver's would be: it makes the queue pairs, completion queues and rings,
- * starts, stops, resizes, heals and counts them. Not here: what a packet does
- * in a ring (ipoib_ib.c), how a verb is called (ipoib_verbs.c).
+ * starts, stops, resizes and counts them. Not here: what a packet does in a
+ * ring (ipoib_ib.c), what becomes of a queue that ails (ipoib_heal.c), how a
+ * verb is called (ipoib_verbs.c).
  *
- * Stages: transmit queues, receive side, rings, stopping, starting, healing,
- * queues together, lower table, resizing, set-up, statistics.
+ * Stages: transmit queues, receive side, rings, stopping, starting, queues
+ * together, lower table, resizing, set-up, statistics.
  */
 #include <linux/cpumask.h>
 #include <linux/iopoll.h>
@@ -28,22 +28,8 @@
 /* a healthy HCA flushes a queue pair in microseconds; the rest is patience */
 #define IPOIB_DRAIN_MS		5000
 
-/* the same for one queue, while the others run */
-#define IPOIB_HEAL_DRAIN_MS	2000
-
-/* time for a queue whose completions were armed anew to move */
-#define IPOIB_HEAL_WATCH_MS	200
-
-/* between two looks at a queue under treatment */
-#define IPOIB_HEAL_LOOK_MS	5
-
-/* between two looks at all queues: nothing may take so long to complete */
-#define IPOIB_HEAL_ROUND_MS	5000
+/* the first look at how queues do, after a start; more follow by themselves */
 #define IPOIB_HEAL_FIRST_MS	500
-
-/* so many treatments of one queue in so long, and it is made anew */
-#define IPOIB_HEAL_ROW		8
-#define IPOIB_HEAL_ROW_MS	10000
 
 /* counters of a ring begin so near their end that each queue passes it */
 #define IPOIB_RING_ORIGIN	((u32)-1000)
@@ -492,18 +478,6 @@ static int ipoib_ud_alloc_rings(struct ipoib_ud *ud)
 
 /* ---- stopping ---- */
 
-static bool ipoib_txq_is_idle(const struct ipoib_txq *txq)
-{
-	/* the HCA tells of nothing beyond what is signalled */
-	return ipoib_snapshot_passed(READ_ONCE(txq->tail),
-				     READ_ONCE(txq->signalled));
-}
-
-static bool ipoib_rxq_is_idle(const struct ipoib_rxq *rxq)
-{
-	return READ_ONCE(rxq->head) == READ_ONCE(rxq->tail);
-}
-
 static bool ipoib_ud_is_idle(struct ipoib_dev *ipd)
 {
 	unsigned int i;
@@ -562,7 +536,11 @@ static void ipoib_ud_set_state(struct ipoib_dev *ipd, enum ipoib_ud_state state)
 	WRITE_ONCE(ipd->ud.state, state);
 }
 
-static void ipoib_txq_set_error(struct ipoib_txq *txq)
+/**
+ * ipoib_txq_set_error() - have a queue's work requests flushed
+ * @txq: queue
+ */
+void ipoib_txq_set_error(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
 	int err;
@@ -615,8 +593,15 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 	WRITE_ONCE(txq->halted, 0);
 }
 
-/* One queue pair to where the others are, once the link has its Q_Key. */
-static int ipoib_txq_join_in(struct ipoib_txq *txq)
+/**
+ * ipoib_txq_join_in() - take a queue pair to where the others are
+ * @txq: queue, whose queue pair is in RESET
+ *
+ * That has the Q_Key once the link has it.
+ *
+ * Return: 0 or an errno.
+ */
+int ipoib_txq_join_in(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
 	const struct ipoib_ud *ud = &txq->ipd->ud;
@@ -664,11 +649,45 @@ err_reset:
 	return err;
 }
 
-static void ipoib_napi_kick(struct napi_struct *napi)
+/**
+ * ipoib_txq_halt() - let nobody send by a queue
+ * @txq: queue
+ * @why: for whom; it stands still until ipoib_txq_resume() for each
+ *
+ * No sender is in the middle of posting when this returns, and none begins.
+ */
+void ipoib_txq_halt(struct ipoib_txq *txq, enum ipoib_halt why)
 {
-	local_bh_disable();
-	napi_schedule(napi);
-	local_bh_enable();
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_tx_lock_bh(queue);
+	set_bit(why, &txq->halted);
+	netif_tx_stop_queue(queue);
+	ipoib_tx_ring(txq);
+	__netif_tx_unlock_bh(queue);
+}
+
+/**
+ * ipoib_txq_resume() - let a queue send again
+ * @txq: queue
+ * @why: as for ipoib_txq_halt()
+ *
+ * A full ring is left to its NAPI; and one that is stopping to the restart.
+ */
+void ipoib_txq_resume(struct ipoib_txq *txq, enum ipoib_halt why)
+{
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_tx_lock_bh(queue);
+	clear_bit(why, &txq->halted);
+	/* the NAPI looks at these in the other order */
+	smp_mb__after_atomic();
+	if (!txq->halted && ipoib_ud_is_open(txq->ipd) &&
+	    ipoib_ring_unused(txq->head, READ_ONCE(txq->tail), txq->size))
+		netif_tx_wake_queue(queue);
+	__netif_tx_unlock_bh(queue);
 }
 
 /* RTNL. The first poll arms the completion queue. */
@@ -770,286 +789,15 @@ static bool ipoib_ud_observe(struct ipoib_dev *ipd)
 	return news;
 }
 
-/* ---- healing ---- */
-
-static void ipoib_heal_count(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
-{
-	trace_ipoib_heal(txq->ipd->netdev, txq->index, stage);
-	atomic64_inc(&txq->ipd->ud.heals[stage]);
-}
-
-static void ipoib_heal_set_step(struct ipoib_txq *txq,
-				enum ipoib_heal_step step, u32 patience_ms)
-	__must_hold(&txq->ipd->link.lock)
-{
-	lockdep_assert_held(&txq->ipd->link.lock);
-
-	txq->heal.step = step;
-	txq->heal.until = jiffies + msecs_to_jiffies(patience_ms);
-}
-
-/* Only new queue pairs and completion queues help: the link's business. */
-static void ipoib_heal_give_up(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
-	set_bit(0, &txq->ipd->ud.lost);
-	ipoib_link_post(txq->ipd, IPOIB_EV_BROKEN);
-}
-
-/* No sender is in the middle of posting when this returns, and none begins. */
-static void ipoib_txq_halt(struct ipoib_txq *txq, enum ipoib_halt why)
-{
-	struct netdev_queue *queue;
-
-	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
-	__netif_tx_lock_bh(queue);
-	set_bit(why, &txq->halted);
-	netif_tx_stop_queue(queue);
-	ipoib_tx_ring(txq);
-	__netif_tx_unlock_bh(queue);
-}
-
-/* A full ring is left to its NAPI; and one that is stopping to the restart. */
-static void ipoib_txq_resume(struct ipoib_txq *txq, enum ipoib_halt why)
-{
-	struct netdev_queue *queue;
-
-	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
-	__netif_tx_lock_bh(queue);
-	clear_bit(why, &txq->halted);
-	/* the NAPI looks at these in the other order */
-	smp_mb__after_atomic();
-	if (!txq->halted && ipoib_ud_is_open(txq->ipd) &&
-	    ipoib_ring_unused(txq->head, READ_ONCE(txq->tail), txq->size))
-		netif_tx_wake_queue(queue);
-	__netif_tx_unlock_bh(queue);
-}
-
-static void ipoib_heal_watch(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
-	__must_hold(&txq->ipd->link.lock)
-{
-	ipoib_heal_count(txq, stage);
-	txq->heal.tail = READ_ONCE(txq->tail);
-	ipoib_heal_set_step(txq, IPOIB_QUEUE_WATCHED, IPOIB_HEAL_WATCH_MS);
-	/* a poll arms the completion queue when it ends */
-	ipoib_napi_kick(&txq->napi);
-	if (!txq->index)
-		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
-}
-
-static void ipoib_heal_drain(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	ipoib_txq_halt(txq, IPOIB_HALT_HEAL);
-	ipoib_txq_set_error(txq);
-	ipoib_heal_set_step(txq, IPOIB_QUEUE_DRAINING, IPOIB_HEAL_DRAIN_MS);
-}
-
-static bool ipoib_heal_in_a_row(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	struct ipoib_heal *heal = &txq->heal;
-	unsigned long end = heal->since + msecs_to_jiffies(IPOIB_HEAL_ROW_MS);
-
-	if (!heal->row || time_after(jiffies, end)) {
-		heal->since = jiffies;
-		heal->row = 0;
-	}
-
-	return ++heal->row > IPOIB_HEAL_ROW;
-}
-
-/* Somebody says that the queue ails: see what the HCA thinks of it. */
-static void ipoib_heal_begin(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	int state;
-
-	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
-		ipoib_heal_give_up(txq);
-		return;
-	}
-
-	state = ipoib_qp_state(txq->qp);
-	if (state == IB_QPS_RTS)
-		ipoib_heal_watch(txq, IPOIB_HEAL_REARM);
-	else if (state == IB_QPS_SQE && !ipoib_qp_sqe_to_rts(txq->qp))
-		ipoib_heal_watch(txq, IPOIB_HEAL_SQE);
-	else
-		ipoib_heal_drain(txq);
-}
-
-static bool ipoib_heal_moves(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	if (!txq->index && READ_ONCE(txq->ipd->ud.rxq.flushed))
-		return false;
-
-	return READ_ONCE(txq->tail) != txq->heal.tail ||
-	       READ_ONCE(txq->tail) == READ_ONCE(txq->head);
-}
-
-static bool ipoib_heal_is_late(const struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	return time_after(jiffies, txq->heal.until);
-}
-
-static void ipoib_heal_watched(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	if (ipoib_heal_moves(txq)) {
-		ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
-		/* what this stopped may have missed its waking */
-		ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
-	} else if (ipoib_heal_is_late(txq)) {
-		ipoib_heal_drain(txq);
-	}
-}
-
-static void ipoib_heal_drained(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
-	bool idle = ipoib_txq_is_idle(txq) &&
-		    (txq->index || ipoib_rxq_is_idle(rxq));
-
-	if (!idle && !ipoib_heal_is_late(txq))
-		return;
-
-	ipoib_heal_count(txq, IPOIB_HEAL_RESET);
-	if (ipoib_qp_reset(txq->qp)) {
-		ipoib_heal_give_up(txq);
-		return;
-	}
-
-	ipoib_heal_set_step(txq, IPOIB_QUEUE_PURGING, IPOIB_HEAL_DRAIN_MS);
-	WRITE_ONCE(txq->purge, true);
-	ipoib_napi_kick(&txq->napi);
-	if (txq->index)
-		return;
-	WRITE_ONCE(rxq->purge, true);
-	ipoib_napi_kick(&rxq->napi);
-}
-
-static bool ipoib_heal_purged(struct ipoib_txq *txq)
-{
-	/* pairs with the release in ipoib_tx_poll() */
-	if (smp_load_acquire(&txq->purge))
-		return false;
-	/* pairs with the release in ipoib_rx_poll() */
-	return txq->index || !smp_load_acquire(&txq->ipd->ud.rxq.purge);
-}
-
-static void ipoib_heal_restart(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	if (!ipoib_heal_purged(txq)) {
-		if (ipoib_heal_is_late(txq))
-			ipoib_heal_give_up(txq);
-		return;
-	}
-
-	if (ipoib_txq_join_in(txq)) {
-		ipoib_heal_give_up(txq);
-		return;
-	}
-
-	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
-	/* what came back meanwhile came of this */
-	clear_bit(txq->index, &txq->ipd->ud.ailing);
-	if (!txq->index)
-		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
-	ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
-}
-
-/* Returns whether to look again soon. */
-static bool ipoib_heal_queue(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	switch (txq->heal.step) {
-	case IPOIB_QUEUE_WELL:
-		if (!test_and_clear_bit(txq->index, &txq->ipd->ud.ailing))
-			return false;
-		ipoib_heal_begin(txq);
-		break;
-	case IPOIB_QUEUE_WATCHED:
-		ipoib_heal_watched(txq);
-		break;
-	case IPOIB_QUEUE_DRAINING:
-		ipoib_heal_drained(txq);
-		break;
-	case IPOIB_QUEUE_PURGING:
-		ipoib_heal_restart(txq);
-		break;
-	}
-
-	return txq->heal.step != IPOIB_QUEUE_WELL ||
-	       test_bit(txq->index, &txq->ipd->ud.ailing);
-}
-
-/*
- * The stack's watchdog sees stopped queues only; one that is not full may be
- * as stuck, and holds on to its packets.
+/**
+ * ipoib_ud_learn_cpus() - spread flows by where completions are handled
+ * @ipd: interface
  */
-static void ipoib_heal_suspect(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	struct ipoib_heal *heal = &txq->heal;
-	u32 tail = READ_ONCE(txq->tail);
-	bool waits = !ipoib_txq_is_idle(txq);
-
-	if (heal->step != IPOIB_QUEUE_WELL)
-		return;
-	if (waits && heal->waited && heal->tail == tail) {
-		netdev_warn(txq->ipd->netdev,
-			    "transmit queue %u timed out: nothing completed for %u ms\n",
-			    txq->index, IPOIB_HEAL_ROUND_MS);
-		ipoib_ud_ails(txq->ipd, txq->index);
-	}
-	heal->waited = waits;
-	heal->tail = tail;
-}
-
-static bool ipoib_heal_all(struct ipoib_dev *ipd)
+void ipoib_ud_learn_cpus(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
 {
-	struct ipoib_ud *ud = &ipd->ud;
-	bool round = time_after_eq(jiffies, ud->next_round);
-	bool again = false;
-	unsigned int i;
-
-	if (round) {
-		ud->next_round = jiffies +
-				 msecs_to_jiffies(IPOIB_HEAL_ROUND_MS);
-		if (ipoib_ud_observe(ipd))
-			ipoib_ud_spread(ipd);
-	}
-	for (i = 0; i < ud->num_txq; i++) {
-		again |= ipoib_heal_queue(ud->txq[i]);
-		if (round)
-			ipoib_heal_suspect(ud->txq[i]);
-	}
-
-	return again;
-}
-
-static void ipoib_heal_work(struct work_struct *work)
-{
-	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
-					     ud.heal_work.work);
-	unsigned long delay = 0;
-
-	mutex_lock(&ipd->link.lock);
-	if (ipd->ud.state == IPOIB_UD_OPEN)
-		delay = msecs_to_jiffies(ipoib_heal_all(ipd) ?
-					 IPOIB_HEAL_LOOK_MS :
-					 IPOIB_HEAL_ROUND_MS);
-	mutex_unlock(&ipd->link.lock);
-
-	if (delay)
-		queue_delayed_work(ipd->wq, &ipd->ud.heal_work, delay);
+	if (ipoib_ud_observe(ipd))
+		ipoib_ud_spread(ipd);
 }
 
 /* ---- queues together ---- */
@@ -1826,7 +1574,6 @@ void ipoib_ud_init_early(struct ipoib_dev *ipd)
 	ud->rxq.size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
 	u64_stats_init(&ud->rxq.syncp);
 	INIT_DELAYED_WORK(&ud->rxq.refill_work, ipoib_rx_refill_work);
-	INIT_DELAYED_WORK(&ud->heal_work, ipoib_heal_work);
 	skb_queue_head_init(&ud->too_big);
 	INIT_WORK(&ud->too_big_work, ipoib_too_big_work);
 }
