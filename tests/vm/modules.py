@@ -56,7 +56,7 @@ PARTS = {part.name: part for part in (
                    "ipoib*.c", *DRIVER_HEADERS],
          "tests/kunit", ["ipoib_kunit.ko"], needs="KUNIT"),
     Part("provoke", ["tests/vm/provoke/*"], "tests/vm/provoke",
-         ["lab_provoke.ko"]),
+         ["lab_provoke.ko", "lab_watchdog.ko"]),
 )}
 
 
