@@ -77,6 +77,16 @@ def wait_until(what, condition, timeout=30):
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def within(seconds):
+    """So long at most, by the clock on the wall where that says something."""
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    print(f"{took:.1f} s")
+    assert took <= seconds * SLOW, took
+
+
 # --- The fabric -------------------------------------------------------------
 
 def counters(where="."):

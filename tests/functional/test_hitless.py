@@ -5,7 +5,6 @@ import contextlib
 import pathlib
 import re
 import sys
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ from labkit import (BROADCAST, DRIVER, FABRIC, KERNEL, SLOW, all_active, edit,
                     ethtool_stats, events, fault, group_mlid, has_carrier,
                     inject, ip4, ip6, lid, link, link_up, mft, on, ping,
                     pinging, port_dir, queue_pairs, run, start_on,
-                    switch_port, table, wait_until)
+                    switch_port, table, wait_until, within)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -459,15 +458,6 @@ def wedged(host):
         path.write_text("off")
         for name in names:
             on(host, "ip", "link", "del", name, check=False)
-
-
-@contextlib.contextmanager
-def within(seconds):
-    """So long at most, by the clock on the wall where that says something."""
-    start = time.monotonic()
-    yield
-    took = time.monotonic() - start
-    assert took <= seconds * SLOW, took
 
 
 def test_a_wedged_hca_does_not_hold_up_stop():
