@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """What becomes of datagrams to a group that is being joined, or joined anew."""
 
-import contextlib
 import os
 import pathlib
 import subprocess
-import sys
 import time
 
 import pytest
 
-from labkit import (SLOW, all_active, ethtool_stats, fault, on, port_dir,
-                    start_on, wait_until)
+from groupkit import member, send, sending
+from labkit import (SLOW, all_active, ethtool_stats, fault, port_dir,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -21,69 +20,20 @@ MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
 # As many as wait for a group
 PARKED = 64
 
-# Joins a group, and says what it hears: a line for each datagram's number.
-HEAR = """
-import socket, struct, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-s = socket.socket(family, socket.SOCK_DGRAM)
-index = socket.if_nametoindex("ib0")
-group = socket.inet_pton(family, sys.argv[1])
-if family == socket.AF_INET:
-    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
-                 struct.pack("4s4si", group, bytes(4), index))
-else:
-    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
-                 struct.pack("16si", group, index))
-s.bind(("", 7011))
-print("ready", flush=True)
-while True:
-    print(s.recv(64).decode(), flush=True)
-"""
-# Sends numbers to a group, and says when each left: so many, so far apart.
-SEND = """
-import socket, sys, time
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-s = socket.socket(family, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ib0")
-for number in range(int(sys.argv[2])):
-    print(number, time.monotonic(), flush=True)
-    s.sendto(str(number).encode(), (sys.argv[1], 7011))
-    time.sleep(float(sys.argv[3]))
-"""
-
-
-@contextlib.contextmanager
-def hearing(host, group, tmp_path):
-    """Numbers that a host hears; gives those so far by call."""
-    said = tmp_path / "heard"
-    with said.open("w") as out:
-        process = start_on(host, sys.executable, "-c", HEAR, group, stdout=out)
-
-    def lines():
-        text = said.read_text()
-        return text[:text.rfind("\n") + 1].split()
-
-    try:
-        wait_until("it listens", lines)
-        yield lambda: list(map(int, lines()[1:]))
-    finally:
-        process.kill()
-        process.wait()
-
 
 @pytest.mark.core
-def test_what_waits_for_a_group_is_sent_in_its_order(tmp_path):
+def test_what_waits_for_a_group_is_sent_in_its_order():
     """So many, and the others are counted."""
     group = "239.6.4.100"
-    with hearing(2, group, tmp_path) as heard:
+    with member(2, group) as listener:
         wait_until("host 2 is a member", lambda: ":0f06:0464 " in
                    (port_dir(2) / "groups").read_text())
         before = ethtool_stats(1)
         with fault(SM, "mad", f"delay=1500 {MEMBER_RECORD} every=1"):
-            on(1, sys.executable, "-c", SEND, group, 100, 0)
-            wait_until("they have come", lambda: len(heard()) >= PARKED)
+            send(1, group, 100, 0)
+            wait_until("they have come", lambda: listener.count() >= PARKED)
         after = ethtool_stats(1)
-        assert heard() == list(range(PARKED))
+        assert listener.heard() == list(range(PARKED))
     assert after["drop_tx_park_full"] - before["drop_tx_park_full"] == \
         100 - PARKED
 
@@ -95,14 +45,11 @@ def log():
 
 @pytest.mark.long
 @pytest.mark.parametrize("group", ["239.6.4.101", "ff12::6401"])
-def test_a_group_is_back_within_a_second_of_subnet_up(group, tmp_path):
+def test_a_group_is_back_within_a_second_of_subnet_up(group):
     """What OpenSM forgets when it is started anew."""
-    with hearing(2, group, tmp_path) as heard:
-        with (tmp_path / "sent").open("w") as out:
-            sender = start_on(1, sys.executable, "-c", SEND, group, 10 ** 6,
-                              0.005, stdout=out)
-        try:
-            wait_until("it is heard", heard)
+    with member(2, group) as listener:
+        with sending(1, group) as sender:
+            wait_until("it is heard", listener.count)
             subprocess.run(["lab-sm", "stop"], check=True)
             log().write_text("")
             with subprocess.Popen(["lab-sm", "start"]) as start:
@@ -113,15 +60,9 @@ def test_a_group_is_back_within_a_second_of_subnet_up(group, tmp_path):
             wait_until("all ports ACTIVE", all_active)
             wait_until("some time has passed",
                        lambda: time.monotonic() > up + 3 * SLOW)
-        finally:
-            sender.kill()
-            sender.wait()
-        sent = dict(map(str.split, (tmp_path / "sent").read_text()
-                        .splitlines()[:-10]))
-        wait_until("the last has come",
-                   lambda: set(heard()) >= {int(list(sent)[-1])})
-        arrived = set(heard())
-    lost = [float(when) for number, when in sent.items()
-            if int(number) not in arrived]
+        sent = dict(list(sender.sent.items())[:-10])
+        wait_until("the last has come", lambda: max(sent) in listener.heard())
+        arrived = set(listener.heard())
+    lost = [when for number, when in sent.items() if number not in arrived]
     print(f"{len(lost)} lost, the last {max(lost, default=0) - up:.3f} s after")
     assert not lost or max(lost) < up + 1 * SLOW

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from groupkit import TOOL
 from labkit import (FABRIC, HOSTS, TRACING, attr, ethtool_stats, fault,
                     has_carrier, ip4, kernel_log, link_up, on, ping,
                     queue_pairs, set_link, spray, start_on, traced, wait_until)
@@ -17,7 +18,6 @@ pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 DEBUG = pathlib.Path("/sys/kernel/debug/ipoib")
 PARAMETERS = pathlib.Path("/sys/module/ib_ipoib/parameters")
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 
 GROUP = re.compile(
     r"GID: ((?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})\n"

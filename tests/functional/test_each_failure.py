@@ -16,6 +16,7 @@ import sys
 import pytest
 
 from failkit import LoadMemory, Memory, Verb, handles, note, resources
+from groupkit import TOOL
 from labkit import (DRIVER, FABRIC, LabError, attr, counters, has_carrier,
                     interface_names, ip4, ip6, kernel_log, on, ping, plug,
                     port_dir, queue_sums, reason, run, set_link, start_on,
@@ -27,7 +28,6 @@ pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason"),
 # This host's faults; that one it talks to.
 HOST, PEER = 2, 1
 CHILD = "ib0.8001"
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 MODULE = pathlib.Path(os.environ.get("LAB_MODULES", ".")) / "ib_ipoib.ko"
 # More than any deed has sites: then the count does not end.
 ENOUGH = 3000

@@ -4,16 +4,16 @@
 import contextlib
 import pathlib
 import re
-import sys
 
 import pytest
 
 import umad
+from groupkit import member, send, sending
 from labkit import (BROADCAST, DRIVER, FABRIC, KERNEL, SLOW, all_active, edit,
                     ethtool_stats, events, fault, group_mlid, has_carrier,
                     inject, ip4, ip6, lid, link, link_up, mft, on, ping,
-                    pinging, port_dir, queue_pairs, run, start_on,
-                    switch_port, table, wait_until, within)
+                    pinging, port_dir, queue_pairs, run, switch_port, table,
+                    wait_until, within)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -132,11 +132,9 @@ def test_a_handover_loses_no_packet():
 
 
 SM = pathlib.Path("/run/lab/sm")
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 GROUP = "239.1.2.4"
 # as OpenSM's file has its interface half
 IN_DUMP = "0x000000000f010204"
-PORT = 5998
 
 
 @pytest.fixture
@@ -154,28 +152,21 @@ def saved_database():
     run("lab-sm", "start")
 
 
-def test_multicast_through_a_restart_with_a_saved_database(saved_database,
-                                                           tmp_path):
+def test_multicast_through_a_restart_with_a_saved_database(saved_database):
     """The switch forwards on, and so does everybody else."""
-    count = tmp_path / "count"
-    heard = lambda: int(count.read_text() or 0)
-    send = [sys.executable, TOOL, "send", GROUP, PORT]
-    listener = start_on(2, sys.executable, TOOL, "recv", GROUP, PORT, count)
-    try:
-        wait_until("it listens", count.exists)
-        wait_until("the first arrives", lambda: on(1, *send, 1) and heard())
+    with member(2, GROUP) as listener:
+        wait_until("the first arrives",
+                   lambda: send(1, GROUP) or listener.count())
         wait_until("the group is saved", lambda: run("lab-sm", "resweep") and
                    IN_DUMP in saved_database.read_text())
-        before = heard()
-        sender = start_on(1, *send, 1500 * SLOW, 0.002)
-        run("lab-sm", "stop")
-        run("lab-sm", "start")
-        assert sender.poll() is None
-        assert sender.wait() == 0
-        wait_until("all arrived", lambda: heard() == before + 1500 * SLOW)
-    finally:
-        listener.terminate()
-        listener.wait()
+        before = listener.count()
+        with sending(1, GROUP, 1500 * SLOW, 0.002) as sender:
+            run("lab-sm", "stop")
+            run("lab-sm", "start")
+            assert sender.process.poll() is None
+            assert sender.process.wait() == 0
+        wait_until("all arrived", lambda: listener.count() ==
+                   before + 1500 * SLOW)
 
 
 def test_another_lid():

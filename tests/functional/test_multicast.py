@@ -1,45 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """IP multicast between three hosts, and the forwarding table behind it."""
 
-import pathlib
-import subprocess
-import sys
+import contextlib
 
 import pytest
 
+from groupkit import member, send
 from labkit import (BROADCAST, group_mlid, has_carrier, mft, on, ping,
-                    set_mft, start_on, switch_port, wait_until)
+                    set_mft, switch_port, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
-
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
-PORT = 5999
 
 GROUPS = {
     "239.1.2.3": "ff12:401b:ffff::f01:203",
     "ff15::1:2:3": "ff12:601b:ffff::1:2:3",
 }
-
-
-class Listener:
-    """A member of a group on one host."""
-
-    def __init__(self, host, group, folder):
-        self.file = folder / f"host{host}"
-        self.process = start_on(host, sys.executable, TOOL, "recv", group,
-                                PORT, self.file, stderr=subprocess.PIPE)
-        wait_until(f"host{host} joined {group}", self.file.exists)
-
-    def count(self):
-        return int(self.file.read_text() or 0)
-
-    def leave(self):
-        self.process.terminate()
-        self.process.wait()
-
-
-def send(host, group, count=20):
-    on(host, sys.executable, TOOL, "send", group, PORT, count)
 
 
 def forwarded_to(group, *hosts):
@@ -55,43 +30,40 @@ def group(request):
 
 
 @pytest.fixture
-def listeners(group, tmp_path):
+def listeners(group):
     """Hosts 2 and 3 are members, and the switch knows it."""
-    members = [Listener(host, group, tmp_path) for host in (2, 3)]
-    wait_until("the switch forwards to hosts 2 and 3",
-               lambda: forwarded_to(group, 2, 3))
-    # The first packets pay for the sender's own join.
-    wait_until("first packets arrive", lambda: send(1, group, 1) or all(
-        member.count() for member in members))
-    yield members
-    for member in members:
-        member.leave()
+    with contextlib.ExitStack() as stack:
+        members = [stack.enter_context(member(host, group))
+                   for host in (2, 3)]
+        wait_until("the switch forwards to hosts 2 and 3",
+                   lambda: forwarded_to(group, 2, 3))
+        # The first packets pay for the sender's own join.
+        wait_until("first packets arrive", lambda: send(1, group) or all(
+            one.count() for one in members))
+        yield members
 
 
 @pytest.mark.smoke
 @pytest.mark.core
 def test_every_member_hears_every_packet(group, listeners):
-    before = [member.count() for member in listeners]
-    send(1, group)
-    for member, count in zip(listeners, before):
+    before = [one.count() for one in listeners]
+    send(1, group, 20)
+    for one, count in zip(listeners, before):
         wait_until("all twenty arrived",
-                   lambda m=member, c=count: m.count() == c + 20)
+                   lambda o=one, c=count: o.count() == c + 20)
 
 
-def test_only_members_are_forwarded_to(group, tmp_path):
-    member = Listener(2, group, tmp_path)
-    try:
+def test_only_members_are_forwarded_to(group):
+    with member(2, group) as listener:
         wait_until("the switch forwards to host 2",
                    lambda: forwarded_to(group, 2))
         wait_until("host 2 hears",
-                   lambda: send(1, group, 1) or member.count())
+                   lambda: send(1, group) or listener.count())
         assert not forwarded_to(group, 3)
-    finally:
-        member.leave()
 
 
 def test_a_member_hears_another_member(group, listeners):
-    wait_until("host 3 hears host 2", lambda: send(2, group, 1) or
+    wait_until("host 3 hears host 2", lambda: send(2, group) or
                listeners[1].count() > 20)
 
 
@@ -100,7 +72,7 @@ def test_who_left_hears_nothing(group, listeners):
     wait_until("the switch stopped forwarding to host 3",
                lambda: not forwarded_to(group, 3))
     count = listeners[0].count()
-    send(1, group)
+    send(1, group, 20)
     wait_until("host 2 still hears", lambda: listeners[0].count() >=
                count + 20)
 
@@ -111,8 +83,8 @@ def test_cleared_mft_entry_silences_that_host_alone(group, listeners):
     def is_silent():
         """OpenSM may not be done with the group, and put the entry back."""
         set_mft(mlid, "del", switch_port(3))
-        before = [member.count() for member in listeners]
-        send(1, group)
+        before = [one.count() for one in listeners]
+        send(1, group, 20)
         wait_until("host 2 hears all",
                    lambda: listeners[0].count() == before[0] + 20)
         return listeners[1].count() == before[1]
@@ -120,7 +92,7 @@ def test_cleared_mft_entry_silences_that_host_alone(group, listeners):
     wait_until("host 3 hears nothing", is_silent)
     count = listeners[1].count()
     set_mft(mlid, "add", switch_port(3))
-    send(1, group)
+    send(1, group, 20)
     wait_until("host 3 hears again",
                lambda: listeners[1].count() == count + 20)
 

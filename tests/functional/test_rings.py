@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from groupkit import member
 from labkit import (FABRIC, SLOW, completion_queues, ethtool_stats, fault,
                     inject, ip4, lid, link, link_up, numbers, on, ping,
                     pinging, queue_pairs, spray, spread_flows, start_on,
@@ -236,36 +237,22 @@ def test_counters_add_up_when_queues_are_gone(where):
 GROUP = ":0f01:0203 "
 
 
-MEMBER = """
-import signal, socket, struct
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack(
-    "4s4si", socket.inet_aton("239.1.2.3"), bytes(4),
-    socket.if_nametoindex("ib0")))
-signal.pause()
-"""
-
-
 def test_an_address_handle_dies_though_a_queue_is_added(as_before):
     """It waits for what is under way when it retires, in queues of then."""
     on(1, "ethtool", "-L", "ib0", "tx", 1)
     handles = FABRIC / "fab1/ahs"
     groups = FABRIC / "fab1/port1/groups"
-    member = start_on(1, sys.executable, "-c", MEMBER)
-    try:
+    with member(1, "239.1.2.3") as listener:
         wait_until("the group has a handle", lambda: GROUP in handles.read_text())
         with fault("fab1", "completions", "stall dir=send"):
             ping(1, ip4(2), 1)
-            member.kill()
+            listener.leave()
             wait_until("the group is left", lambda: GROUP not in groups.read_text())
             # nothing tells of the moment when the handle has looked at them
             time.sleep(0.5 * SLOW)
             assert GROUP in handles.read_text()
             on(1, "ethtool", "-L", "ib0", "tx", 2)
         wait_until("the handle is gone", lambda: GROUP not in handles.read_text())
-    finally:
-        member.kill()
-        member.wait()
     ping(1, ip4(2), 5)
 
 

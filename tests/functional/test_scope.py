@@ -8,16 +8,15 @@ import sys
 
 import pytest
 
+from groupkit import member, send
 from labkit import (group_mlid, has_carrier, ib_port, ip4, ip6, link, on, ping,
-                    port_dir, start_on, wait_until)
+                    port_dir, wait_until)
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 from vm.guest import umad as sa  # noqa: E402 pylint: disable=wrong-import-position,wrong-import-order
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
-PORT = 7010
 SITE = "ff15:401b:ffff::ffff:ffff"
 # As OpenSM makes the default partition's group: IBA's codes of 2048 bytes and
 # 10 Gb/s
@@ -56,42 +55,28 @@ def moved(*hosts):
             on(host, "ip", "link", "set", "ib0", "broadcast", address)
 
 
-@contextlib.contextmanager
-def heard_by_2(tmp_path, group):
-    """Whether host 2 hears what host 1 sends to a group."""
-    count = tmp_path / "heard"
-    listener = start_on(2, sys.executable, TOOL, "recv", group, PORT, count)
-    try:
-        wait_until("it listens", count.exists)
-        yield lambda: on(1, sys.executable, TOOL, "send", group, PORT, 1) and \
-            int(count.read_text() or 0) > 0
-    finally:
-        listener.terminate()
-        listener.wait()
-        count.unlink()
-
-
-def all_kinds_of_traffic(tmp_path):
+def all_kinds_of_traffic():
     """Between hosts 1 and 2: to neighbours and to groups, in both families."""
     for address in (ip4(2), ip6(2)):
         wait_until(f"{address} answers", lambda a=address: ping(
             1, a, 1, "-W", 1, check=False), timeout=60)
     for group in ("239.4.3.2", "ff12::4321"):
-        with heard_by_2(tmp_path, group) as heard:
-            wait_until(f"{group} is heard", heard, timeout=60)
+        with member(2, group) as listener:
+            wait_until(f"{group} is heard", lambda g=group, m=listener: send(
+                1, g) or m.count(), timeout=60)
 
 
-def test_a_link_of_another_scope_works_and_comes_home(tmp_path):
+def test_a_link_of_another_scope_works_and_comes_home():
     with moved(1, 2):
         for host in (1, 2):
             wait_until("it has moved", lambda h=host: "ff15:401b:ffff" in
                        groups(h) and "ff12:401b:ffff" not in groups(h))
             wait_until("carrier", lambda h=host: has_carrier(h), timeout=60)
-        all_kinds_of_traffic(tmp_path)
+        all_kinds_of_traffic()
     for host in (1, 2):
         wait_until("it is home", lambda h=host: "ff15:401b:ffff" not in
                    groups(h) and has_carrier(h), timeout=60)
-    all_kinds_of_traffic(tmp_path)
+    all_kinds_of_traffic()
 
 
 def test_links_of_two_scopes_do_not_meet():

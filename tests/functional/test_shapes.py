@@ -11,11 +11,11 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
 
+from groupkit import member, send
 from labkit import (DRIVER, FABRIC, attr, completion_queues, counters,
                     ethtool_stats, fault, has_carrier, ib_port, ip4, link, on,
                     ping, reason, run, start_on, table, wait_until)
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.needs("netdev")
 
 DRIVER_MODULE = f"{os.environ.get('LAB_MODULES', '.')}/" \
     f"{'stock/' * (DRIVER == 'stock')}ib_ipoib.ko"
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
-GROUP, PORT = "239.7.7.7", 5998
+GROUP = "239.7.7.7"
 DMA = pathlib.Path("/sys/kernel/debug/dma-api")
 
 
@@ -188,45 +187,32 @@ def test_without_a_region_there_is_no_interface():
 
 # --- Multicast echo ---------------------------------------------------------
 
-@pytest.fixture
-def echoes(tmp_path):
-    """echoes(host): copies its HCA made of 20 packets, and how many of them
-    a listener on the host itself heard."""
-    listeners = []
-
-    def hear(host):
-        file = tmp_path / f"host{host}"
-        listeners.append(start_on(host, sys.executable, TOOL, "recv", GROUP,
-                                  PORT, file, stderr=subprocess.PIPE))
-        send = lambda count: on(host, sys.executable, TOOL, "send", GROUP,
-                                PORT, count)
-        heard = lambda: int(file.read_text()) if file.exists() else 0
-        wait_until("the listener listens", lambda: send(1) or heard())
+def echoes(host):
+    """Copies a host's HCA made of 20 packets, and how many of them a listener
+    on the host itself heard."""
+    with member(host, GROUP) as listener:
+        wait_until("the listener listens",
+                   lambda: send(host, GROUP) or listener.count())
         wait_until("the group is joined: its packets leave", lambda: (
-            left := counters(f"fab{host}/port1")["sent"], send(1),
+            left := counters(f"fab{host}/port1")["sent"], send(host, GROUP),
             counters(f"fab{host}/port1")["sent"] > left)[2])
         copies = counters(f"fab{host}/port1")["replicated"]
-        before = heard()
-        send(20)
+        before = listener.count()
+        send(host, GROUP, 20)
         ping(host, ip4(host % 3 + 1))
-        wait_until("all were heard", lambda: heard() >= before + 20)
+        wait_until("all were heard", lambda: listener.count() >= before + 20)
         return (counters(f"fab{host}/port1")["replicated"] - copies,
-                heard() - before)
-
-    yield hear
-    for listener in listeners:
-        listener.kill()
-        listener.wait()
+                listener.count() - before)
 
 
 @with_hca("3:mcast_loopback=off")
-def test_what_the_hca_echoes_the_driver_does_not_deliver_again(echoes):
+def test_what_the_hca_echoes_the_driver_does_not_deliver_again():
     copies, heard = echoes(3)
     assert (copies >= 20, heard) == (True, 20)
 
 
 @with_hca("3:mcast_loopback=off")
-def test_an_hca_that_blocks_echoes_makes_none(echoes):
+def test_an_hca_that_blocks_echoes_makes_none():
     assert echoes(1) == (0, 20)
 
 

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
+from groupkit import TOOL
 from labkit import (group_mlid, has_carrier, ip4, on, ping, port_dir, run,
                     set_link, start_on, wait_until, write_attr)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
 USER = pathlib.Path(__file__).with_name("cm_join.py")
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 PORT = 5997
 # between a user's group and one that is asked for after it
 LATER = 8

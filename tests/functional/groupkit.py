@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Hosts' members of IP multicast groups, and what they hear."""
+
+import contextlib
+import pathlib
+import sys
+import tempfile
+
+from labkit import on, start_on, wait_until
+
+TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
+PORT = 5999
+
+
+class Member:
+    """A socket of a host in a group; @group may say where, as "GROUP%NAME"."""
+
+    def __init__(self, host, group):
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = pathlib.Path(self.folder.name, "heard")
+        self.process = start_on(host, sys.executable, TOOL, "recv", group,
+                                PORT, self.file)
+        try:
+            wait_until(f"host{host} joined {group}", self.file.exists)
+        except BaseException:
+            self.leave()
+            raise
+
+    def heard(self):
+        """Numbers of the datagrams that have come, in their order."""
+        text = self.file.read_text()
+        return [int(line) for line in text[:text.rfind("\n") + 1].split()]
+
+    def count(self):
+        return len(self.heard())
+
+    def leave(self):
+        """Once or more often."""
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+@contextlib.contextmanager
+def member(host, group):
+    """A socket of a host in a group, until it is closed."""
+    one = Member(host, group)
+    try:
+        yield one
+    finally:
+        one.leave()
+
+
+def send(host, group, count=1, pause=0.005):
+    """Send datagrams 0 to @count - 1 to a group."""
+    on(host, sys.executable, TOOL, "send", group, PORT, count, pause)
+
+
+class Sender:
+    """Datagrams to a group in the background; when each left, by number."""
+
+    def __init__(self, host, group, count, pause):
+        self.said = tempfile.NamedTemporaryFile()
+        self.process = start_on(host, sys.executable, TOOL, "send", group,
+                                PORT, count, pause, stdout=self.said)
+        self.sent = {}
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        text = pathlib.Path(self.said.name).read_text()
+        self.sent = {int(number): float(when) for number, when in
+                     map(str.split, text[:text.rfind("\n") + 1].splitlines())}
+        self.said.close()
+
+
+@contextlib.contextmanager
+def sending(host, group, count=10 ** 6, pause=0.005):
+    """Send to a group while something happens."""
+    sender = Sender(host, group, count, pause)
+    try:
+        yield sender
+    finally:
+        sender.end()
