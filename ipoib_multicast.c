@@ -598,23 +598,42 @@ static int ipoib_mcast_check_width(struct ipoib_dev *ipd,
 	return -EMSGSIZE;
 }
 
-static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group)
+/* Packets for a group that is only sent to do not wait for ever. */
+static void ipoib_mcast_tire(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
-	struct ipoib_ah *ah;
+	struct sk_buff_head parked;
+
+	if (group->kind != IPOIB_MCAST_SEND_ONLY ||
+	    group->failures < IPOIB_SEND_ONLY_FAILURES)
+		return;
+
+	ipoib_mcast_take_parked(ipd, group, &parked);
+	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_GROUP);
+}
+
+/* Our own trouble: a group that works goes on with the handle it has. */
+static void ipoib_mcast_unready(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group, int err)
+	__must_hold(&ipd->link.lock)
+{
+	ipoib_warn(ipd, "no address handle for %pI6: %pe\n", group->mgid.raw,
+		   ERR_PTR(err));
+	group->status = err;
+	ipoib_mcast_step(ipd, group, IPOIB_MC_UNREADY);
+	ipoib_mcast_tire(ipd, group);
+}
+
+static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group,
+			     struct ipoib_ah *ah)
+	__must_hold(&ipd->link.lock)
+{
 	int err;
 
-	err = ipoib_mcast_check_width(ipd, group);
-	if (err)
-		return err;
-
-	ah = ipoib_mcast_make_ah(ipd, &group->cur->rec);
-	if (IS_ERR(ah))
-		return PTR_ERR(ah);
-
 	ipoib_mcast_publish(ipd, group, ah);
-	if (group->kind == IPOIB_MCAST_SEND_ONLY)
-		return 0;
+	err = ipoib_mcast_check_width(ipd, group);
+	if (err || group->kind == IPOIB_MCAST_SEND_ONLY)
+		return err;
 
 	return ipoib_mcast_attach(ipd, group);
 }
@@ -624,12 +643,18 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	__must_hold(&ipd->link.lock)
 {
 	struct sk_buff_head parked;
+	struct ipoib_ah *ah;
 	int err;
 
 	group->refusals = 0;
-	group->agains = 0;
+	ah = ipoib_mcast_make_ah(ipd, &group->next->rec);
+	if (IS_ERR(ah)) {
+		ipoib_mcast_unready(ipd, group, PTR_ERR(ah));
+		return;
+	}
+
 	ipoib_mcast_step(ipd, group, IPOIB_MC_ANSWER);
-	err = ipoib_mcast_ready(ipd, group);
+	err = ipoib_mcast_ready(ipd, group, ah);
 	if (err) {
 		group->status = err;
 		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACH_FAILED);
@@ -637,6 +662,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	}
 
 	group->failures = 0;
+	group->agains = 0;
 	if (group->kind != IPOIB_MCAST_SEND_ONLY)
 		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACHED);
 	if (group->kind == IPOIB_MCAST_BROADCAST)
@@ -733,8 +759,6 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 				struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
-	struct sk_buff_head parked;
-
 	group->status = group->next ? group->next->status : -ENOMEM;
 	ipoib_mcast_complain(ipd, group, group->status);
 	ipoib_mcast_count_refusal(group, group->status);
@@ -748,13 +772,7 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 	}
 	if (ipoib_mcast_is_over(group))
 		ipoib_mcast_step(ipd, group, IPOIB_MC_EXPIRED);
-
-	if (group->kind != IPOIB_MCAST_SEND_ONLY ||
-	    group->failures < IPOIB_SEND_ONLY_FAILURES)
-		return;
-
-	ipoib_mcast_take_parked(ipd, group, &parked);
-	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_GROUP);
+	ipoib_mcast_tire(ipd, group);
 }
 
 /* Senders found it under RCU; ib_sa's callbacks are over when this returns. */

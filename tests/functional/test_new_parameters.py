@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A subnet manager that comes back with other parameters for the link."""
 
+import contextlib
 import ipaddress
 import os
 import pathlib
@@ -9,7 +10,7 @@ import re
 import pytest
 
 from labkit import (all_active, attr, fault, ip4, ip6, link, mentions, on,
-                    ping, port_dir, run, traced, wait_until)
+                    ping, port_dir, run, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -21,7 +22,8 @@ CONF = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"),
 
 # as it is traced; the driver numbers what can happen to a group
 REFUSED = " event=2 "
-LINK_REFUSED = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff" + REFUSED
+WITHOUT_HANDLE = " event=9 "
+LINK = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
 
 def restart(partitions):
@@ -75,7 +77,7 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
                        timeout=60)
         # the broadcast group asks before the subnet is up, the others after it
         assert mentions(trace(), REFUSED) == \
-            mentions(trace(), LINK_REFUSED)
+            mentions(trace(), LINK + REFUSED)
         assert link(1)["mtu"] == 1500
         assert wanted <= attached(1) | attached(2)
         found = known()
@@ -89,3 +91,28 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
     finally:
         on(1, "ip", "link", "set", "ib0", "mtu", 2044)
     assert [attr(host, "carrier_changes") for host in (1, 2)] == changes
+
+
+@pytest.mark.long
+def test_what_was_serves_on_until_there_are_handles_for_what_is(partitions):
+    """Granted with other parameters, but the HCA makes no address handles."""
+    changes, received = attr(1, "carrier_changes"), attached(1)
+    with traced("ipoib/ipoib_mcast") as trace, \
+            contextlib.ExitStack() as silence:
+        unheard = silence.enter_context(fault(
+            f"switch0/port{switch_port(1)}", "mad",
+            f"drop {MEMBER_RECORD} every=1"))
+        restart(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
+        # ib_sa has its own handle by then
+        wait_until("a group is granted", lambda: unheard.hit, timeout=60)
+        with fault("fab1", "verbs", "create_ah every=1"):
+            silence.close()
+            wait_until("it was tried thrice", lambda: mentions(
+                trace(), LINK + WITHOUT_HANDLE) >= 3, timeout=60)
+            assert attached(1) == received
+            assert link(1)["mtu"] == 2044
+    wait_until("the MTU follows", lambda: link(1)["mtu"] == 4092, timeout=60)
+    for host, other in ((1, 2), (2, 1)):
+        wait_until("an answer", lambda h=host, o=other: ping(
+            h, ip4(o), 1, check=False), timeout=60)
+    assert attr(1, "carrier_changes") == changes

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from groupkit import member, send
 from labkit import (attr, ethtool_stats, fault, ip4, mentions, ping, pinging,
                     port_dir, reregister, switch_port, traced, wait_until)
 
@@ -58,6 +59,14 @@ class BroadcastJoins:
 
     def failed(self):
         return mentions(self.lines(), f"{self.name} event=2 ")
+
+    def attached(self):
+        return mentions(self.lines(), f"{self.name} event=3 ")
+
+    def without_handle(self):
+        """Seconds at which what was granted could not be sent to."""
+        return [float(re.search(r" (\d+\.\d+): ", line).group(1))
+                for line in self.lines() if f"{self.name} event=9 " in line]
 
 
 class PathQueries:
@@ -145,3 +154,71 @@ def test_a_path_is_kept_where_no_address_handle_can_be_made():
         wait_until("it is found", lambda: queries.ended(0) >= 4, timeout=60)
     assert pinger.sent > 100
     assert pinger.lost == queries.given_up() == 0
+
+
+@contextlib.contextmanager
+def renewed_without_handles(host, errno_name):
+    """A host's groups are granted anew, but it cannot make address handles."""
+    with contextlib.ExitStack() as silence:
+        unheard = silence.enter_context(fault(
+            answers_to(host), "mad", f"drop {MEMBER_RECORD} every=1"))
+        reregister(host)
+        # ib_sa has its own handle by then
+        wait_until("a group is granted", lambda: unheard.hit)
+        with fault(f"fab{host}", "verbs",
+                   f"create_ah every=1 errno={errno_name}"):
+            silence.close()
+            yield
+
+
+def hears(listener, source):
+    """Does a member hear all that a host sends now?"""
+    before = listener.count()
+    send(source, HEARD, 20)
+    wait_until("all is heard", lambda: listener.count() == before + 20)
+
+
+HEARD = "239.6.4.110"
+
+
+@pytest.mark.core
+def test_groups_are_kept_where_no_address_handle_can_be_made():
+    """What is granted is not given up, and what served before serves on."""
+    with member(1, HEARD) as one, member(2, HEARD) as two:
+        for host, listener in ((1, two), (2, one)):
+            wait_until("the other hears", lambda h=host, m=listener:
+                       send(h, HEARD) or m.count())
+        changes, received = carrier_changes(1), groups(1)
+        with pinging(1, ip4(2)) as pinger, \
+                traced("ipoib/ipoib_mcast") as lines:
+            joins = BroadcastJoins(lines)
+            with renewed_without_handles(1, "ENOMEM"):
+                wait_until("it was tried thrice",
+                           lambda: len(joins.without_handle()) >= 3)
+                hears(two, 1)
+                hears(one, 2)
+                assert groups(1) == received
+            wait_until("it is in force", joins.attached)
+        hears(two, 1)
+        hears(one, 2)
+        assert groups(1) == received
+    assert pinger.sent > 100
+    assert pinger.lost == 0
+    assert carrier_changes(1) == changes
+
+
+@pytest.mark.long
+def test_an_hca_that_is_busy_is_not_asked_for_ever():
+    """Soon again at first, as where a subnet manager's address is not known;
+    then at leisure."""
+    changes = carrier_changes(1)
+    with traced("ipoib/ipoib_mcast") as lines:
+        joins = BroadcastJoins(lines)
+        with renewed_without_handles(1, "EAGAIN"):
+            wait_until("it was tried often", lambda: len(
+                joins.without_handle()) >= 53, timeout=60)
+        wait_until("it is in force", joins.attached)
+        times = joins.without_handle()
+    # IPOIB_JOIN_FIRST_MS, and up to a quarter less
+    assert times[51] - times[50] > 0.3
+    assert carrier_changes(1) == changes

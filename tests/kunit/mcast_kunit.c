@@ -30,6 +30,7 @@ static const char * const mcast_events[] = {
 	[IPOIB_MC_RENEW] = "renew",
 	[IPOIB_MC_EXPIRED] = "expired",
 	[IPOIB_MC_STOP] = "stop",
+	[IPOIB_MC_UNREADY] = "unready",
 };
 
 static_assert(ARRAY_SIZE(mcast_events) == IPOIB_MCAST_EVENTS);
@@ -50,6 +51,7 @@ static const char * const mcast_law[] = {
 	"JOINING answer > JOINED adopt",
 	"JOINING refusal > BACKOFF cancel wait",
 	"JOINING renew > JOINING cancel request",
+	"JOINING unready > BACKOFF cancel wait",
 	"BACKOFF retry > JOINING request",
 	"BACKOFF renew > JOINING request",
 	"JOINED attached > ATTACHED",
@@ -60,6 +62,8 @@ static const char * const mcast_law[] = {
 	"RENEWING answer > JOINED adopt",
 	"RENEWING refusal > STALE cancel wait",
 	"RENEWING renew > RENEWING cancel request",
+	/* what is granted stays so, and what was there before is used */
+	"RENEWING unready > STALE adopt wait",
 	"STALE retry > RENEWING request",
 	"STALE renew > RENEWING request",
 	"STALE expired > BACKOFF detach leave",
