@@ -272,7 +272,7 @@ enum ipoib_path_state {
  * @neighs: its neighbours, by their @on_path
  * @num_neighs: how many they are
  * @state: see there
- * @failures: queries that failed in a row, for whatever reason
+ * @retry: queries in vain
  * @refusals: times the subnet administrator said no in a row
  * @retry_at: no query before this, in jiffies
  * @answer_status: of the last query
@@ -293,7 +293,7 @@ struct ipoib_path {
 	struct list_head neighs;
 	unsigned int num_neighs;
 	enum ipoib_path_state state;
-	u32 failures;
+	struct ipoib_retry retry;
 	u32 refusals;
 	unsigned long retry_at;
 	int answer_status;
@@ -447,10 +447,9 @@ struct ipoib_membership {
  * @next: membership asked for; the same
  * @attached_mlid: the queue pair receives this MLID, 0 is none; the same
  * @attached_qkey: Q_Key it was attached with; the same
- * @failures: attempts that failed in a row, for whatever reason; the same
+ * @retry: attempts in vain; the same
  * @refusals: times the subnet administrator said no in a row; the same
  * @refused_at: when it first did so, in jiffies; the same
- * @agains: times in a row the subnet manager's address was not known; the same
  * @status: errno of the last failure; the same
  * @retry_at: jiffies; the same
  * @rcu: delays the freeing
@@ -474,10 +473,9 @@ struct ipoib_mcast {
 	struct ipoib_membership *next;
 	u16 attached_mlid;
 	u32 attached_qkey;
-	u32 failures;
+	struct ipoib_retry retry;
 	u32 refusals;
 	unsigned long refused_at;
-	u32 agains;
 	int status;
 	unsigned long retry_at;
 	struct rcu_head rcu;

@@ -27,13 +27,6 @@
 #define IPOIB_JOIN_FIRST_MS	500
 #define IPOIB_JOIN_MOST_MS	16000
 
-/*
- * The subnet manager's own address is not known yet: ask again at once, but for
- * a second only. Whoever finds it out may have had to give up.
- */
-#define IPOIB_JOIN_AGAIN_MS	20
-#define IPOIB_JOIN_AGAINS	50
-
 /* attempts after which packets for a send-only group are given up */
 #define IPOIB_SEND_ONLY_FAILURES	2
 
@@ -414,7 +407,8 @@ static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
 static void ipoib_mcast_complain(struct ipoib_dev *ipd,
 				 const struct ipoib_mcast *group, int status)
 {
-	bool news = group->failures && group->failures < IPOIB_JOIN_COMPLAINTS;
+	u32 failures = group->retry.failures;
+	bool news = failures && failures < IPOIB_JOIN_COMPLAINTS;
 
 	/* a subnet manager that starts up refuses once without meaning it */
 	if (!news || !ipoib_sa_is_no(status) ||
@@ -430,15 +424,11 @@ static void ipoib_mcast_complain(struct ipoib_dev *ipd,
 
 static void ipoib_mcast_wait(struct ipoib_mcast *group, int status)
 {
-	u32 wait_ms = IPOIB_JOIN_AGAIN_MS;
+	u32 wait_ms;
 
-	group->agains = status == -EAGAIN ? group->agains + 1 : 0;
-	if (status != -EAGAIN || group->agains > IPOIB_JOIN_AGAINS) {
-		group->failures++;
-		wait_ms = ipoib_backoff_ms(group->failures, IPOIB_JOIN_FIRST_MS,
-					   IPOIB_JOIN_MOST_MS,
-					   get_random_u32());
-	}
+	ipoib_retry_note(&group->retry, status);
+	wait_ms = ipoib_retry_ms(&group->retry, IPOIB_JOIN_FIRST_MS,
+				 IPOIB_JOIN_MOST_MS, get_random_u32());
 	group->retry_at = jiffies + msecs_to_jiffies(wait_ms);
 }
 
@@ -605,7 +595,7 @@ static void ipoib_mcast_tire(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	struct sk_buff_head parked;
 
 	if (group->kind != IPOIB_MCAST_SEND_ONLY ||
-	    group->failures < IPOIB_SEND_ONLY_FAILURES)
+	    group->retry.failures < IPOIB_SEND_ONLY_FAILURES)
 		return;
 
 	ipoib_mcast_take_parked(ipd, group, &parked);
@@ -661,8 +651,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 		return;
 	}
 
-	group->failures = 0;
-	group->agains = 0;
+	group->retry = (struct ipoib_retry){};
 	if (group->kind != IPOIB_MCAST_SEND_ONLY)
 		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACHED);
 	if (group->kind == IPOIB_MCAST_BROADCAST)
@@ -1311,9 +1300,8 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 		group->renew = group->state != IPOIB_MCAST_IDLE;
 		/* it may be another one that knows better */
 		group->in_full = false;
-		group->failures = 0;
+		group->retry = (struct ipoib_retry){};
 		group->refusals = 0;
-		group->agains = 0;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);
 
@@ -1358,9 +1346,9 @@ void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
 	*tries = 0;
 	spin_lock_bh(&ipd->mcast.lock);
 	group = ipd->mcast.broadcast;
-	if (group && group->failures) {
+	if (group && group->retry.failures) {
 		*status = group->status;
-		*tries = group->failures;
+		*tries = group->retry.failures;
 	}
 	if (*status == -EINVAL &&
 	    ipoib_mcast_is_too_wide(ipd, ipd->mcast.refused_mtu_bytes))

@@ -26,9 +26,6 @@
 #define IPOIB_PATH_FIRST_MS	250
 #define IPOIB_PATH_MOST_MS	4000
 
-/* the subnet manager's own address is not known yet: ask again at once */
-#define IPOIB_PATH_AGAIN_MS	20
-
 /* the port has asked too much of late: ask on after this, or a bit later */
 #define IPOIB_PATH_BUDGET_MS	20
 
@@ -693,22 +690,6 @@ static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
 	ipoib_path_put(path);
 }
 
-/* Not a no: the subnet manager's address is only just being found out. */
-static void __ipoib_path_try_again(struct ipoib_path *path)
-	__must_hold(&path->ipd->resolve.lock)
-{
-	struct ipoib_resolve *resolve = &path->ipd->resolve;
-
-	WRITE_ONCE(path->retry_at,
-		   jiffies + msecs_to_jiffies(IPOIB_PATH_AGAIN_MS));
-	if (rcu_access_pointer(path->ah)) {
-		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
-		return;
-	}
-	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
-	list_move_tail(&path->todo, &resolve->waiting);
-}
-
 /* The next of those that wait, as soon as the budget allows. */
 static void ipoib_path_ask_later(struct ipoib_path *path)
 	__must_hold(&path->ipd->link.lock)
@@ -803,7 +784,7 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	__skb_queue_head_init(&parked);
 	spin_lock_bh(&ipd->resolve.lock);
 	old = __ipoib_path_swap_ah(path, ah);
-	path->failures = 0;
+	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
 	__ipoib_path_take_parked(path, &parked);
@@ -840,21 +821,21 @@ static void ipoib_path_failed(struct ipoib_path *path, int status)
 
 	__skb_queue_head_init(&parked);
 	spin_lock_bh(&ipd->resolve.lock);
-	if (status == -EAGAIN) {
-		__ipoib_path_try_again(path);
-		goto unlock;
-	}
-
-	path->failures++;
-	wait_ms = ipoib_backoff_ms(path->failures, IPOIB_PATH_FIRST_MS,
-				   IPOIB_PATH_MOST_MS, get_random_u32());
+	ipoib_retry_note(&path->retry, status);
+	wait_ms = ipoib_retry_ms(&path->retry, IPOIB_PATH_FIRST_MS,
+				 IPOIB_PATH_MOST_MS, get_random_u32());
 	WRITE_ONCE(path->retry_at, jiffies + msecs_to_jiffies(wait_ms));
 	if (__ipoib_path_serves_on(path, status)) {
 		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
 		goto unlock;
 	}
-	old = __ipoib_path_swap_ah(path, NULL);
 	__ipoib_path_set_state(path, IPOIB_PATH_BACKOFF);
+	if (ipoib_retry_is_soon(&path->retry)) {
+		/* packets wait on */
+		list_move_tail(&path->todo, &ipd->resolve.waiting);
+		goto unlock;
+	}
+	old = __ipoib_path_swap_ah(path, NULL);
 	__ipoib_path_take_parked(path, &parked);
 	__ipoib_path_forget_neighs(path, &parked);
 unlock:
@@ -863,7 +844,7 @@ unlock:
 	ipoib_ah_retire(ipd, old);
 	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_PATH);
 	ipoib_dbg(ipd, "no path to %pI6: %pe, asked %u times\n", path->gid.raw,
-		  ERR_PTR(status), path->failures);
+		  ERR_PTR(status), path->retry.failures);
 }
 
 static void ipoib_path_answered(struct ipoib_path *path)
@@ -1345,7 +1326,7 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 	u32 spread_ms = at_once ? 0 : get_random_u32() % IPOIB_PATH_SPREAD_MS;
 
 	/* the word of one that is no more */
-	path->failures = 0;
+	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
 	switch (path->state) {
 	case IPOIB_PATH_READY:

@@ -931,6 +931,65 @@ static inline u32 ipoib_backoff_ms(u32 failures, u32 first_ms, u32 most_ms,
 	return ms - (u32)((u64)random * (ms / 4) >> 32);
 }
 
+/*
+ * The subnet manager's own address is not known yet: ask again at once, but for
+ * a second only. Whoever finds it out may have had to give up.
+ */
+#define IPOIB_AGAIN_MS		20
+#define IPOIB_AGAINS_MOST	50
+
+/**
+ * struct ipoib_retry - what was asked for in vain, in a row
+ * @failures: times that count, for whatever reason
+ * @agains: times that the subnet manager's address was not known, the last one
+ *	among them
+ */
+struct ipoib_retry {
+	u32 failures;
+	u32 agains;
+};
+
+/**
+ * ipoib_retry_note() - note that it was in vain
+ * @retry: so far
+ * @status: errno of the attempt; -EAGAIN is no failure, for a second
+ */
+static inline void ipoib_retry_note(struct ipoib_retry *retry, int status)
+{
+	retry->agains = status == -EAGAIN ? retry->agains + 1 : 0;
+	if (!retry->agains || retry->agains > IPOIB_AGAINS_MOST)
+		retry->failures++;
+}
+
+/**
+ * ipoib_retry_is_soon() - is it to be asked for again at once?
+ * @retry: the last attempt is noted
+ *
+ * Return: true when it is, as that was no failure.
+ */
+static inline bool ipoib_retry_is_soon(const struct ipoib_retry *retry)
+{
+	return retry->agains && retry->agains <= IPOIB_AGAINS_MOST;
+}
+
+/**
+ * ipoib_retry_ms() - how long to wait before the next attempt
+ * @retry: the last one is noted
+ * @first_ms: wait after the first failure
+ * @most_ms: wait that is never exceeded
+ * @random: any 32 random bits
+ *
+ * Return: milliseconds.
+ */
+static inline u32 ipoib_retry_ms(const struct ipoib_retry *retry, u32 first_ms,
+				 u32 most_ms, u32 random)
+{
+	if (ipoib_retry_is_soon(retry))
+		return IPOIB_AGAIN_MS;
+
+	return ipoib_backoff_ms(retry->failures, first_ms, most_ms, random);
+}
+
 /**
  * ipoib_spread_ms() - when to try again what was only too much at once
  * @least_ms: not before this

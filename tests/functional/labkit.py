@@ -333,23 +333,38 @@ def edit(host, name, text):
     (port_dir(host) / name).write_text(str(text))
 
 
-def reregister(host):
-    """Ask a port to register anew, as a subnet manager that has restarted."""
+@contextlib.contextmanager
+def port_info(host):
+    """What is changed in these bytes is told to the port, by management."""
     agent = umad.Agent("fab0", umad.DIRECTED)
     path = (1, switch_port(host))
     try:
         info = bytearray(umad.data(agent.ask(
             umad.smp(umad.GET, umad.PORT_INFO, path=path))))
-        # IBA 14.2.5.6: no change of state; ClientReregister
+        # IBA 14.2.5.6: no change of state
         info[32] &= 0xf0
         info[33] &= 0x0f
-        info[51] |= 0x80
+        yield info
         answer = agent.ask(umad.smp(umad.SET, umad.PORT_INFO, data=info,
                                     path=path))
         if umad.status(answer):
-            raise LabError(f"host{host} does not register anew")
+            raise LabError(f"host{host} takes no such PortInfo")
     finally:
         agent.close()
+
+
+def reregister(host):
+    """Ask a port to register anew, as a subnet manager that has restarted."""
+    with port_info(host) as info:
+        # IBA 14.2.5.6: ClientReregister
+        info[51] |= 0x80
+
+
+def set_master(host, master):
+    """Tell a port the LID of its subnet manager; 0: that there is none."""
+    with port_info(host) as info:
+        # IBA 14.2.5.6: MasterSMLID
+        info[18:20] = master.to_bytes(2, "big")
 
 
 def table(host, name):

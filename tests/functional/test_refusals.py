@@ -9,8 +9,9 @@ import re
 import pytest
 
 from groupkit import member, send
-from labkit import (attr, ethtool_stats, fault, ip4, mentions, ping, pinging,
-                    port_dir, reregister, switch_port, traced, wait_until)
+from labkit import (attr, ethtool_stats, fault, ib_port, ip4, link_up,
+                    mentions, on, opensm_held, ping, pinging, port_dir,
+                    reregister, set_master, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -78,9 +79,17 @@ class PathQueries:
 
     # as the driver numbers the states of a path
 
-    def ended(self, code):
+    def _ended(self, code):
         wanted = f"{self.name} state=1->2 status={-code}"
-        return sum(line.endswith(wanted) for line in self.lines())
+        return [line for line in self.lines() if line.endswith(wanted)]
+
+    def ended(self, code):
+        return len(self._ended(code))
+
+    def times(self, code):
+        """Seconds at which they ended so."""
+        return [float(re.search(r" (\d+\.\d+): ", line).group(1))
+                for line in self._ended(code)]
 
     def given_up(self):
         return mentions(self.lines(), f"{self.name} state=2->5 ")
@@ -154,6 +163,47 @@ def test_a_path_is_kept_where_no_address_handle_can_be_made():
         wait_until("it is found", lambda: queries.ended(0) >= 4, timeout=60)
     assert pinger.sent > 100
     assert pinger.lost == queries.given_up() == 0
+
+
+@contextlib.contextmanager
+def masterless(host):
+    """A port does not know of a subnet manager, until it is closed."""
+    master = int(ib_port(host, "sm_lid"), 16)
+    with opensm_held():
+        set_master(host, 0)
+        try:
+            yield
+        finally:
+            set_master(host, master)
+
+
+def test_a_path_is_not_asked_for_ever_while_no_subnet_manager_is_known():
+    """It serves on; asked for often at first, and then at leisure."""
+    with pinging(1, ip4(2)) as pinger, path_queries(2) as queries:
+        with masterless(1):
+            wait_until("it was asked for often",
+                       lambda: queries.ended(errno.EAGAIN) >= 53, timeout=60)
+        wait_until("it is found", lambda: queries.ended(0))
+        times = queries.times(errno.EAGAIN)
+    assert pinger.sent > 100
+    assert pinger.lost == queries.given_up() == 0
+    # IPOIB_PATH_FIRST_MS, and up to a quarter less
+    assert times[51] - times[50] > 0.15
+    assert times[50] - times[0] > 0.9
+
+
+def test_packets_do_not_wait_for_ever_while_no_subnet_manager_is_known():
+    on(1, "ip", "link", "set", "ib0", "down")
+    link_up(1)
+    with path_queries(2) as queries:
+        with masterless(1):
+            before = ethtool_stats(1)["drop_tx_no_path"]
+            # host 2 answers to who asks for its address
+            assert not ping(1, ip4(2), 1, check=False)
+            wait_until("it is given up", lambda: ethtool_stats(1)[
+                "drop_tx_no_path"] > before)
+            assert queries.ended(errno.EAGAIN) > 50
+        wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
 
 
 @contextlib.contextmanager

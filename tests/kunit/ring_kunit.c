@@ -162,6 +162,44 @@ static void backoff_without_failure_is_the_first(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ipoib_backoff_ms(1, 500, 100, 0), 100);
 }
 
+/* Each after 20 ms, together a second; from then on each one is a failure. */
+static void retry_soon_for_a_second_only(struct kunit *test)
+{
+	struct ipoib_retry retry = {};
+	unsigned int i;
+
+	for (i = 0; i < 50; i++) {
+		ipoib_retry_note(&retry, -EAGAIN);
+		KUNIT_EXPECT_TRUE(test, ipoib_retry_is_soon(&retry));
+		KUNIT_EXPECT_EQ(test, retry.failures, 0);
+		KUNIT_EXPECT_EQ(test, ipoib_retry_ms(&retry, 500, 16000, 0),
+				20);
+	}
+	for (i = 1; i < 4; i++) {
+		ipoib_retry_note(&retry, -EAGAIN);
+		KUNIT_EXPECT_FALSE(test, ipoib_retry_is_soon(&retry));
+		KUNIT_EXPECT_EQ(test, retry.failures, i);
+		KUNIT_EXPECT_EQ(test, ipoib_retry_ms(&retry, 500, 16000, 0),
+				250 << i);
+	}
+}
+
+/* Whoever answers with anything else is known, and may be unknown again. */
+static void retry_soon_begins_anew_after_another_errno(struct kunit *test)
+{
+	struct ipoib_retry retry = {};
+	unsigned int i;
+
+	for (i = 0; i < 60; i++)
+		ipoib_retry_note(&retry, -EAGAIN);
+	ipoib_retry_note(&retry, -ETIMEDOUT);
+	KUNIT_EXPECT_FALSE(test, ipoib_retry_is_soon(&retry));
+	KUNIT_EXPECT_EQ(test, retry.failures, 11);
+	ipoib_retry_note(&retry, -EAGAIN);
+	KUNIT_EXPECT_TRUE(test, ipoib_retry_is_soon(&retry));
+	KUNIT_EXPECT_EQ(test, retry.failures, 11);
+}
+
 /* Never before the least, and less than twice as late. */
 static void spread_stays_below_twice_the_least(struct kunit *test)
 {
@@ -189,6 +227,8 @@ static struct kunit_case ring_cases[] = {
 	KUNIT_CASE(backoff_doubles_up_to_the_most),
 	KUNIT_CASE(backoff_takes_off_less_than_a_quarter),
 	KUNIT_CASE(backoff_without_failure_is_the_first),
+	KUNIT_CASE(retry_soon_for_a_second_only),
+	KUNIT_CASE(retry_soon_begins_anew_after_another_errno),
 	KUNIT_CASE(spread_stays_below_twice_the_least),
 	{}
 };
