@@ -33,6 +33,8 @@ static int fab_query_device(struct ib_device *ibdev,
 		attr->kernel_cap_flags |= IBK_LOCAL_DMA_LKEY;
 	if (node->shape.mcast_loopback)
 		attr->kernel_cap_flags |= IBK_BLOCK_MULTICAST_LOOPBACK;
+	if (node->shape.vf)
+		attr->kernel_cap_flags |= IBK_VIRTUAL_FUNCTION;
 	/* Both speak of IPv4; there is no bit for IPv6: see fab_offload.c. */
 	if (node->shape.csum & FAB_FAMILY_IPV4)
 		attr->device_cap_flags |= IB_DEVICE_UD_IP_CSUM;

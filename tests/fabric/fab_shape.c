@@ -62,6 +62,7 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "dma", FAB_FIELD(dma), "virtual|platform", 0 },
 	{ "guids", FAB_FIELD(guids), "1..8", 8 },
 	{ "vfs", FAB_FIELD(vfs), "0..64", 0 },
+	{ "vf", FAB_FIELD(vf), "off|on", 0 },
 	{ "local_lkey", FAB_FIELD(local_lkey), "off|on", 1 },
 	{ "rxqs", FAB_FIELD(rxqs), "0..16", 0 },
 };

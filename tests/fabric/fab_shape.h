@@ -40,6 +40,7 @@
  * @dma: 0 when an SGE has a kernel pointer, 1 when a DMA address
  * @guids: length of each port's GUID table
  * @vfs: virtual functions
+ * @vf: it says that it is one itself
  * @local_lkey: it has a key for all of local memory, without a region
  * @rxqs: receive queues of the netdev it brings along; 0 without one
  *
@@ -62,6 +63,7 @@ struct fab_shape {
 	u32 dma;
 	u32 guids;
 	u32 vfs;
+	u32 vf;
 	u32 local_lkey;
 	u32 rxqs;
 };

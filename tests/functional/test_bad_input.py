@@ -227,6 +227,7 @@ def no_fabric(quiet):
     (["shape=lso=2"], "lso takes off|ipv4|ipv6|on"),
     (["shape=dma=iommu"], "dma takes virtual|platform"),
     (["shape=mcast_loopback=1"], "mcast_loopback takes off|on"),
+    (["shape=vf=1"], "vf takes off|on"),
     (["shape=modify_cq="], "modify_cq takes off|on"),
 ], ids=lambda one: " ".join(one) if isinstance(one, list) else "")
 def test_parameter(bare, log, params, said):
