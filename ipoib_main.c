@@ -228,8 +228,10 @@ static int ipoib_set_mac_address(struct net_device *dev, void *addr)
 	struct ipoib_hwaddr ha;
 	union ib_gid gid, first;
 
-	if (ipd->ibdev->attrs.kernel_cap_flags & IBK_VIRTUAL_FUNCTION)
+	if (ipd->ibdev->attrs.kernel_cap_flags & IBK_VIRTUAL_FUNCTION) {
+		ipoib_info(ipd, "address refused: that of a virtual function is set at its physical one\n");
 		return -EOPNOTSUPP;
+	}
 	if (!(dev->priv_flags & IFF_LIVE_ADDR_CHANGE) && netif_running(dev)) {
 		ipoib_info(ipd, "address refused: it does not change while the interface is up\n");
 		return -EBUSY;

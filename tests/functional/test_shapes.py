@@ -17,8 +17,9 @@ import pytest
 
 from groupkit import member, send
 from labkit import (DRIVER, FABRIC, attr, completion_queues, counters,
-                    ethtool_stats, fault, has_carrier, ib_port, ip4, link, on,
-                    ping, reason, run, start_on, table, wait_until)
+                    ethtool_stats, fault, has_carrier, ib_port, ip4, link,
+                    link_up, on, ping, reason, run, start_on, table, told,
+                    wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -319,6 +320,53 @@ def test_what_an_hcas_own_netdev_counts_is_added():
 
     wait_until("the two are added", added)
     assert ethtool_stats(3)["rx0_packets"] > 0
+
+
+# --- Virtual functions ------------------------------------------------------
+
+OTHER_GUID = "02:fa:b0:00:0a:00:00:77"
+
+
+def set_guid(host, guid, name="ib0"):
+    """Give an interface another GUID; what `ip` says, nothing when it did."""
+    address = link(host, name)["address"][:36] + guid
+    return on(host, "ip", "link", "set", name, "address", address,
+              check=False).stderr
+
+
+@with_hca("4:vf=on")
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_a_virtual_function_keeps_its_address(state):
+    """And its children theirs, in whatever state."""
+    reasons = ["address refused: that of a virtual function"] if \
+        DRIVER == "ours" else []
+    on(4, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
+    try:
+        for name in ("ib0", "kid"):
+            on(4, "ip", "link", "set", name, state)
+            before = link(4, name)["address"]
+            with told(*reasons):
+                assert "Operation not supported" in set_guid(4, OTHER_GUID,
+                                                             name)
+            assert link(4, name)["address"] == before
+    finally:
+        on(4, "ip", "link", "del", "kid")
+        link_up(4)
+    wait_until("it answers", lambda: ping(1, ip4(4), 1, check=False))
+
+
+@with_hca("4:vf=on")
+def test_any_other_port_may_have_another_address():
+    own = link(3)["address"]
+    on(3, "ip", "link", "set", "ib0", "down")
+    try:
+        assert not set_guid(3, OTHER_GUID)
+        assert link(3)["address"][36:] == OTHER_GUID
+    finally:
+        assert not set_guid(3, own[36:])
+        link_up(3)
+    assert link(3)["address"][36:] == own[36:]
+    wait_until("it answers", lambda: ping(1, ip4(3), 1, check=False))
 
 
 # --- A group's width --------------------------------------------------------
