@@ -569,6 +569,38 @@ void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 }
 
+/*
+ * RTNL. Of a broadcast address only the scope is the user's. The core has put
+ * it into the netdev before, so that what is not followed is taken back there;
+ * true when anything was.
+ */
+static bool ipoib_identity_correct_broadcast(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_hwaddr ha;
+	u16 pkey;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	memcpy(&ha, ipd->netdev->broadcast, sizeof(ha));
+	if (!ipoib_hwaddr_is_broadcast(&ha)) {
+		ipoib_info(ipd, "broadcast address refused: only its scope, the low half of byte 6, may change\n");
+		ipoib_hwaddr_fill(&ha, IPOIB_QPN_MULTICAST,
+				  &ipd->link.broadcast);
+		memcpy(ipd->netdev->broadcast, &ha, sizeof(ha));
+		return true;
+	}
+
+	pkey = be16_to_cpu(ipoib_hwaddr_mgid(&ha)->pkey);
+	if (pkey == ipd->link.pkey)
+		return false;
+	/* an address that was copied from a table has none, and needs none */
+	if (pkey)
+		ipoib_info(ipd, "broadcast address: its P_Key stays %#06x\n",
+			   ipd->link.pkey);
+	return true;
+}
+
 /**
  * ipoib_identity_follow_broadcast() - the stack has another broadcast address
  * @ipd: interface
@@ -577,11 +609,12 @@ void ipoib_identity_set_guid(struct ipoib_dev *ipd, __be64 guid)
  */
 void ipoib_identity_follow_broadcast(struct ipoib_dev *ipd)
 {
+	bool changed, corrected;
 	union ib_gid old;
-	bool changed;
 
 	mutex_lock(&ipd->link.lock);
 	old = ipd->link.broadcast;
+	corrected = ipoib_identity_correct_broadcast(ipd);
 	ipoib_identity_take_broadcast(ipd);
 	changed = memcmp(&old, &ipd->link.broadcast, sizeof(old));
 	mutex_unlock(&ipd->link.lock);
@@ -589,6 +622,9 @@ void ipoib_identity_follow_broadcast(struct ipoib_dev *ipd)
 	/* the membership in force is that of another group now */
 	if (changed)
 		ipoib_link_post(ipd, IPOIB_EV_JOIN_LOST);
+	/* others have been told of what was asked for, maybe */
+	if (corrected)
+		ipoib_identity_notify(ipd);
 }
 
 /* ---- transport ---- */

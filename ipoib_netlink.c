@@ -198,7 +198,7 @@ static int ipoib_newlink_broadcast(struct ipoib_dev *ipd, struct nlattr *tb[],
 
 	if (nla_len(tb[IFLA_BROADCAST]) == sizeof(ha)) {
 		memcpy(&ha, nla_data(tb[IFLA_BROADCAST]), sizeof(ha));
-		if (ipoib_mgid_is_ip(ipoib_hwaddr_mgid(&ha))) {
+		if (ipoib_hwaddr_is_broadcast(&ha)) {
 			memcpy(ipd->netdev->broadcast, &ha, sizeof(ha));
 			return 0;
 		}

@@ -371,6 +371,25 @@ static inline void ipoib_hwaddr_broadcast(struct ipoib_hwaddr *ha, u8 scope,
 	memcpy(ha->gid, &mgid, sizeof(ha->gid));
 }
 
+/**
+ * ipoib_hwaddr_is_broadcast() - is this the broadcast address of some link?
+ * @ha: any hardware address
+ *
+ * Return: true whatever scope and P_Key, which are all that links differ in.
+ */
+static inline bool ipoib_hwaddr_is_broadcast(struct ipoib_hwaddr *ha)
+{
+	const struct ipoib_mgid *mgid = ipoib_hwaddr_mgid(ha);
+	struct ipoib_hwaddr same;
+
+	if (!ipoib_mgid_is_ip(mgid))
+		return false;
+
+	ipoib_hwaddr_broadcast(&same, 0, 0);
+	ipoib_mgid_rebase(ipoib_hwaddr_mgid(&same), mgid);
+	return !memcmp(ha, &same, sizeof(same));
+}
+
 /* ---- records of the subnet administrator --------------------------------- */
 
 /**

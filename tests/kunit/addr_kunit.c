@@ -144,6 +144,38 @@ static void mgid_is_ip_for_both_signatures_only(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ipoib_mgid_is_ip(&mgid));
 }
 
+/* RFC 4391 section 4.1; what links choose are scope and P_Key */
+static void hwaddr_is_broadcast_for_any_scope_and_pkey(struct kunit *test)
+{
+	struct ipoib_hwaddr ha;
+	unsigned int scope;
+
+	for (scope = 0; scope <= 15; scope++) {
+		ipoib_hwaddr_broadcast(&ha, scope, 0x8001 + scope);
+		KUNIT_EXPECT_TRUE(test, ipoib_hwaddr_is_broadcast(&ha));
+	}
+	ipoib_hwaddr_mgid(&ha)->pkey = 0;
+	KUNIT_EXPECT_TRUE(test, ipoib_hwaddr_is_broadcast(&ha));
+}
+
+static void hwaddr_is_no_broadcast_by_any_other_bit(struct kunit *test)
+{
+	/* bits of each byte that a link may choose */
+	static const u8 free[sizeof(struct ipoib_hwaddr)] = {
+		[5] = 0x0f, [8] = 0xff, [9] = 0xff,
+	};
+	struct ipoib_hwaddr ha;
+	unsigned int bit;
+
+	for (bit = 0; bit < 8 * sizeof(ha); bit++) {
+		ipoib_hwaddr_broadcast(&ha, 2, 0xffff);
+		((u8 *)&ha)[bit / 8] ^= BIT(bit % 8);
+		KUNIT_EXPECT_EQ_MSG(test, ipoib_hwaddr_is_broadcast(&ha),
+				    !!(free[bit / 8] & BIT(bit % 8)),
+				    "bit %u", bit);
+	}
+}
+
 static void mgid_rebase_moves_ip_groups(struct kunit *test)
 {
 	struct ipoib_mgid link, mgid, want;
@@ -324,6 +356,8 @@ static struct kunit_case addr_cases[] = {
 	KUNIT_CASE(mgid_ipv4_has_low_28_bits),
 	KUNIT_CASE(mgid_ipv6_has_low_80_bits),
 	KUNIT_CASE(mgid_is_ip_for_both_signatures_only),
+	KUNIT_CASE(hwaddr_is_broadcast_for_any_scope_and_pkey),
+	KUNIT_CASE(hwaddr_is_no_broadcast_by_any_other_bit),
 	KUNIT_CASE(mgid_rebase_moves_ip_groups),
 	KUNIT_CASE(mgid_rebase_leaves_other_groups),
 	KUNIT_CASE(hwaddr_mgid_is_a_view_of_the_gid),
