@@ -281,8 +281,8 @@ def traced(*events):
 
 
 @contextlib.contextmanager
-def told(*texts):
-    """The kernel's log gets one line with each of the texts, and not limited."""
+def told(*texts, times=1):
+    """The kernel's log gets so many lines with each text, and not limited."""
     limit = pathlib.Path("/proc/sys/net/core/message_cost")
     before = limit.read_text()
     limit.write_text("0")
@@ -293,8 +293,8 @@ def told(*texts):
     finally:
         limit.write_text(before)
     for text in texts:
-        if mentions(lines, text) != 1:
-            raise LabError(f"not one line says {text!r}: {lines}")
+        if mentions(lines, text) != times:
+            raise LabError(f"not {times} lines say {text!r}: {lines}")
 
 
 HEALING = "workqueue/workqueue_execute_start"
@@ -605,18 +605,39 @@ def reason(host, name="ib0"):
     return attr(host, "link_reason", name).split()[0]
 
 
+WRITE_EACH = """
+import os, sys
+for data in sys.argv[2:]:
+    handle = os.open(sys.argv[1], os.O_WRONLY)
+    try:
+        os.write(handle, bytes.fromhex(data))
+    except OSError as error:
+        print(error.errno)
+    else:
+        print(0)
+    os.close(handle)
+"""
+
+
+def write_each(host, file, texts, name="ib0", user=None):
+    """The errno of writing each text to a file of an interface, 0 without one.
+
+    Each by one write(2); EACCES when the file does not even open.
+    """
+    data = [text if isinstance(text, bytes) else text.encode()
+            for text in texts]
+    prefix = ["setpriv", "--reuid", user, "--clear-groups"] if user else []
+    done = on(host, *prefix, sys.executable, "-c", WRITE_EACH,
+              f"/sys/class/net/{name}/{file}", *(one.hex() for one in data),
+              check=False)
+    if done.returncode:
+        return [errno.EACCES] * len(data)
+    return [int(code) for code in done.stdout.split()]
+
+
 def write_attr(host, file, text, name="ib0", user=None):
     """The errno of writing to a file of an interface, 0 without one."""
-    code = ("import os, sys\n"
-            "handle = os.open(sys.argv[1], os.O_WRONLY)\n"
-            "try:\n    os.write(handle, bytes.fromhex(sys.argv[2]))\n"
-            "except OSError as error:\n    print(error.errno)\n"
-            "else:\n    print(0)\n")
-    data = text if isinstance(text, bytes) else text.encode()
-    prefix = ["setpriv", "--reuid", user, "--clear-groups"] if user else []
-    done = on(host, *prefix, sys.executable, "-c", code,
-              f"/sys/class/net/{name}/{file}", data.hex(), check=False)
-    return int(done.stdout) if done.returncode == 0 else errno.EACCES
+    return write_each(host, file, [text], name, user)[0]
 
 
 def interface_names(host):
