@@ -15,6 +15,8 @@
 #include <linux/slab.h>
 
 #include <net/arp.h>
+#include <net/dst_metadata.h>
+#include <net/neighbour.h>
 
 #include <rdma/ib_sa.h>
 #include <rdma/ib_verbs.h>
@@ -263,6 +265,48 @@ void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked)
 		skb->dev = ipd->netdev;
 		dev_queue_xmit(skb);
 	}
+}
+
+/*
+ * Only the neighbour entry that has led the packet here is meant: its address
+ * may have been put right meanwhile.
+ */
+static void ipoib_parked_doubt_one(struct sk_buff *skb)
+{
+	const struct ipoib_header *header = ipoib_header_at(skb->data);
+	char ha[MAX_ADDR_LEN] = {};
+	struct neighbour *neigh;
+
+	if (skb->protocol != htons(ETH_P_IP) &&
+	    skb->protocol != htons(ETH_P_IPV6))
+		return;
+	if (!skb_valid_dst(skb))
+		return;
+	neigh = dst_neigh_lookup_skb(skb_dst(skb), skb);
+	if (!neigh)
+		return;
+
+	neigh_ha_snapshot(ha, neigh, neigh->dev);
+	/* what an administrator has set to stay does */
+	if (!memcmp(ha, &header->ha, sizeof(header->ha)))
+		neigh_update(neigh, NULL, NUD_FAILED, 0, 0);
+	neigh_release(neigh);
+}
+
+/*
+ * The subnet administrator knows nobody of that GID, so what the stack has for
+ * the neighbours' addresses is old. It may believe that for most of a minute
+ * yet; this has it ask them with the next packet. As often as the administrator
+ * is asked, and no more.
+ *
+ * Process context, no spinlock held.
+ */
+static void ipoib_parked_doubt(struct sk_buff_head *parked)
+{
+	struct sk_buff *skb;
+
+	skb_queue_walk(parked, skb)
+		ipoib_parked_doubt_one(skb);
 }
 
 /* ---- address handles ---- */
@@ -842,6 +886,8 @@ unlock:
 	spin_unlock_bh(&ipd->resolve.lock);
 
 	ipoib_ah_retire(ipd, old);
+	if (ipoib_sa_is_no(status))
+		ipoib_parked_doubt(&parked);
 	ipoib_parked_drop(ipd, &parked, IPOIB_DROP_TX_NO_PATH);
 	ipoib_dbg(ipd, "no path to %pI6: %pe, asked %u times\n", path->gid.raw,
 		  ERR_PTR(status), path->retry.failures);

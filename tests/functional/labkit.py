@@ -554,6 +554,22 @@ def link_up(host):
     on(host, "ip", "addr", "replace", f"{ip6(host)}/64", "dev", "ib0", "nodad")
 
 
+@contextlib.contextmanager
+def credulous(host):
+    """What a host has heard of a neighbour it believes for half an hour or more."""
+    files = [f"/proc/sys/net/{family}/neigh/ib0/base_reachable_time_ms"
+             for family in ("ipv4", "ipv6")]
+    before = [on(host, "cat", file).stdout for file in files]
+    try:
+        for file in files:
+            on(host, "sh", "-c", f"echo 3600000 > {file}")
+        yield
+    finally:
+        for file, text in zip(files, before):
+            on(host, "sh", "-c", f"echo {text.strip()} > {file}")
+        on(host, "ip", "neigh", "flush", "dev", "ib0")
+
+
 SPRAY = """
 import socket, sys
 for port in range(300):

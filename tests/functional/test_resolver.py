@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from labkit import (ethtool_stats, fault, has_carrier, ip4, link, on, ping,
-                    pinging, wait_until)
+from labkit import (credulous, ethtool_stats, fault, has_carrier, ip4, ip6,
+                    link, on, ping, pinging, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -16,6 +16,8 @@ SM = "fab0/port1"
 PATH_RECORD = "class=3 method=0x81 attr=0x35"
 GC_INTERVAL = pathlib.Path("/proc/sys/net/ipv4/neigh/default/gc_interval")
 CHILDREN = ("kid1", "kid2")
+# as often an interface tells its neighbours that it has come up
+ANNOUNCEMENTS = 3
 
 # What may wait for one neighbour, and for all: Documentation/ib_ipoib.rst
 NEIGHBOUR_BYTES = 64 << 10
@@ -161,6 +163,59 @@ def test_children_of_one_key_share_an_answer():
             send(1, address(4), names=[name], size=40)
             wait_until("it is told", lambda: growth["path_answers"])
         assert asked(growths) == (1, 1)
+
+
+# --- What the stack believes --------------------------------------------------
+
+def colons(words):
+    """A hardware address as `ip` takes it."""
+    return bytes.fromhex(words).hex(":")
+
+
+def believe(host, of, ha, state):
+    """Tell a host where an address is."""
+    on(host, "ip", "neigh", "replace", of, "lladdr", colons(ha), "dev", "ib0",
+       "nud", state)
+
+
+def believed(host, of):
+    """What a host has for an address."""
+    return on(host, "ip", "neigh", "show", of).stdout
+
+
+@contextlib.contextmanager
+def quiet_about(host, of):
+    """A host has no need to ask for an address, and so to show its own."""
+    believe(host, of, address(1), "permanent")
+    try:
+        yield
+    finally:
+        on(host, "ip", "neigh", "del", of, "dev", "ib0")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("family", [ip4, ip6])
+def test_a_neighbour_whose_gid_nobody_has_is_asked_where_it_is(family):
+    """As after its GID has changed, when word of that was lost."""
+    wait_until("it has said where it is", lambda: ethtool_stats(2)[
+        "announcements"] >= ANNOUNCEMENTS)
+    with credulous(1), quiet_about(2, family(1)):
+        believe(1, family(2), nobody(3), "reachable")
+        wait_until("it answers", lambda: ping(1, family(2), 1, "-W", 1,
+                                              check=False))
+        assert colons(address(2)) in believed(1, family(2))
+
+
+@pytest.mark.core
+def test_what_an_administrator_has_written_down_stands():
+    with credulous(1):
+        believe(1, ip4(2), nobody(4), "permanent")
+        growth = Growth(1)
+        assert not ping(1, ip4(2), 3, "-W", 1, check=False)
+        assert growth["path_refusals"]
+        assert colons(nobody(4)) in believed(1, ip4(2))
+        on(1, "ip", "neigh", "del", ip4(2), "dev", "ib0")
+    ping(1, ip4(2))
 
 
 # --- Who is a neighbour -------------------------------------------------------
