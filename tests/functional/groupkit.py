@@ -6,7 +6,7 @@ import pathlib
 import sys
 import tempfile
 
-from labkit import on, start_on, wait_until
+from labkit import hasty, on, start_on, wait_until
 
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 PORT = 5999
@@ -82,3 +82,11 @@ def sending(host, group, count=10 ** 6, pause=0.005):
         yield sender
     finally:
         sender.end()
+
+
+@contextlib.contextmanager
+def groups_left(host, seconds=2):
+    """What a host only sends to is left when it has been idle for so long."""
+    # another group is why the driver looks at all of them
+    with hasty(seconds), member(host, "239.9.9.9"):
+        yield

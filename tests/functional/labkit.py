@@ -611,6 +611,30 @@ def generous_limits(host):
         _set_least_limit(host, 0)
 
 
+GC_INTERVAL = pathlib.Path("/proc/sys/net/ipv4/neigh/default/gc_interval")
+
+
+@contextlib.contextmanager
+def hasty(seconds=2):
+    """Who is idle for so long is forgotten, when he is looked at."""
+    before = GC_INTERVAL.read_text()
+    # the driver waits twice as long as the kernel's table of neighbours
+    GC_INTERVAL.write_text(str(seconds // 2))
+    try:
+        yield
+    finally:
+        GC_INTERVAL.write_text(before)
+
+
+def debug_files(host):
+    """debugfs files of a host's ib0, groups and paths: many have that name."""
+    folder = pathlib.Path("/sys/kernel/debug/ipoib")
+    index = on(host, "cat", "/sys/class/net/ib0/ifindex").stdout.strip()
+    names = {path.name for path in folder.iterdir()}
+    name = f"ib0@{index}" if f"ib0@{index}_mcg" in names else "ib0"
+    return folder / f"{name}_mcg", folder / f"{name}_path"
+
+
 def attr(host, file, name="ib0"):
     """A file of an interface in sysfs, without its newline."""
     return on(host, "cat", f"/sys/class/net/{name}/{file}").stdout.rstrip("\n")

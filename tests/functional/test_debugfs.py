@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from groupkit import TOOL
-from labkit import (FABRIC, HOSTS, TRACING, attr, ethtool_stats, fault,
-                    has_carrier, ip4, kernel_log, link_up, on, ping,
+from labkit import (FABRIC, HOSTS, TRACING, attr, debug_files, ethtool_stats,
+                    fault, has_carrier, ip4, kernel_log, link_up, on, ping,
                     queue_pairs, set_link, spray, start_on, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
@@ -30,15 +30,6 @@ PATH = re.compile(
     r"  rate: [ \d]{8}\.\d{1,3} Gb/sec\n)?\n")
 
 
-def files_of(host):
-    """The files of a host's ib0: four hosts have one of that name."""
-    index = on(host, "cat", "/sys/class/net/ib0/ifindex").stdout.strip()
-    names = {path.name for path in DEBUG.iterdir()}
-    if f"ib0@{index}_mcg" in names:
-        return DEBUG / f"ib0@{index}_mcg", DEBUG / f"ib0@{index}_path"
-    return DEBUG / "ib0_mcg", DEBUG / "ib0_path"
-
-
 def whole(form, text):
     """Every record, and nothing else."""
     assert form.sub("", text) == ""
@@ -47,7 +38,7 @@ def whole(form, text):
 
 @pytest.mark.core
 def test_groups_as_they_are():
-    found = whole(GROUP, files_of(1)[0].read_text())
+    found = whole(GROUP, debug_files(1)[0].read_text())
     gids = [one[0] for one in found]
     assert "ff12:401b:ffff:0:0:0:ffff:ffff" in gids
     order = [[int(part, 16) for part in gid.split(":")] for gid in gids]
@@ -58,9 +49,9 @@ def test_groups_as_they_are():
 @pytest.mark.core
 def test_paths_as_they_are():
     ping(1, ip4(2))
-    found = whole(PATH, files_of(1)[1].read_text())
+    found = whole(PATH, debug_files(1)[1].read_text())
     assert ("fe80:0:0:0:2fa:b000:0:201", "yes") in found
-    assert "  rate:       40.0 Gb/sec\n" in files_of(1)[1].read_text()
+    assert "  rate:       40.0 Gb/sec\n" in debug_files(1)[1].read_text()
 
 
 @pytest.mark.core
@@ -124,7 +115,7 @@ def test_reading_while_everything_changes(tmp_path):
     thread.start()
     try:
         for _ in range(300):
-            mcg, path = files_of(1)
+            mcg, path = debug_files(1)
             whole(GROUP, mcg.read_text())
             whole(PATH, path.read_text())
     finally:

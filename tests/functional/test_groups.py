@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from labkit import (KERNEL, SLOW, edit, ethtool_stats, fault, ip4, lid,
-                    mentions, on, ping, pinging, port_dir, reregister, run,
-                    start_on, switch_port, traced, wait_until)
+from groupkit import groups_left, member, send, sending
+from labkit import (KERNEL, SLOW, debug_files, edit, ethtool_stats, fault, ip4,
+                    lid, mentions, on, ping, pinging, port_dir, reregister,
+                    run, start_on, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -96,6 +97,41 @@ def test_a_group_that_is_only_sent_to_is_not_received():
         wait_until("it is joined", lambda n=number: join_states(n) ==
                    only_host_1(SEND_ONLY))
     assert attached(1, 30) == 0
+
+
+def shown(number):
+    """What debugfs has of group 239.30.0.NUMBER of host 1: complete, send_only;
+    or None."""
+    found = re.search(
+        rf"^GID: ff12:401b:ffff:0:0:0:f1e:{number:x}\n.*\n.*\n"
+        r"  complete: +(yes|no)\n  send_only: +(yes|no)\n",
+        debug_files(1)[0].read_text(), re.M)
+    return found and found.groups()
+
+
+@pytest.mark.core
+def test_a_group_that_is_only_sent_to_is_left_when_idle():
+    """And joined again by the next datagram; one that is in use stays."""
+    idle, used = "239.30.0.24", "239.30.0.25"
+
+    def there(number):
+        return shown(number) == ("yes", "yes") and \
+            join_states(number) == only_host_1(SEND_ONLY)
+
+    def gone(number):
+        return shown(number) is None and not join_states(number)
+
+    send(1, idle)
+    wait_until("it is joined", lambda: there(24))
+    with sending(1, used):
+        wait_until("it is joined", lambda: there(25))
+        with groups_left(1, seconds=4):
+            wait_until("it is left", lambda: gone(24))
+            assert there(25)
+    with member(2, idle) as listener:
+        wait_until("it is heard", lambda: send(1, idle) or listener.count())
+        assert shown(24) == ("yes", "yes")
+        assert join_states(24)["fe80::2fa:b000:0:101"] == SEND_ONLY
 
 
 @pytest.mark.core

@@ -2,19 +2,17 @@
 """Neighbours and paths: what they may cost, who shares them, how they end."""
 
 import contextlib
-import pathlib
 import sys
 
 import pytest
 
-from labkit import (credulous, ethtool_stats, fault, has_carrier, ip4, ip6,
-                    link, on, ping, pinging, wait_until)
+from labkit import (credulous, ethtool_stats, fault, has_carrier, hasty, ip4,
+                    ip6, link, on, ping, pinging, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
 SM = "fab0/port1"
 PATH_RECORD = "class=3 method=0x81 attr=0x35"
-GC_INTERVAL = pathlib.Path("/proc/sys/net/ipv4/neigh/default/gc_interval")
 CHILDREN = ("kid1", "kid2")
 # as often an interface tells its neighbours that it has come up
 ANNOUNCEMENTS = 3
@@ -231,20 +229,11 @@ def test_all_twenty_bytes_make_a_neighbour():
     assert growth["path_queries"] == 0
 
 
-@pytest.fixture
-def hasty():
-    """Whoever is idle for two seconds is forgotten."""
-    before = GC_INTERVAL.read_text()
-    GC_INTERVAL.write_text("1")
-    yield
-    GC_INTERVAL.write_text(before)
-
-
 @pytest.mark.core
 @pytest.mark.needs("children")
-def test_who_is_idle_is_forgotten_and_who_is_used_is_not(hasty):
+def test_who_is_idle_is_forgotten_and_who_is_used_is_not():
     name = CHILDREN[0]
-    with children(1, 2, names=[name]):
+    with hasty(), children(1, 2, names=[name]):
         for host in (1, 2):
             on(host, "ip", "addr", "add", f"10.77.0.{host}/24", "dev", name)
         wait_until("it answers", lambda: ping(1, "10.77.0.2", 1, check=False))
