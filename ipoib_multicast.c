@@ -200,6 +200,47 @@ static ib_sa_comp_mask ipoib_join_mask(enum ipoib_mcast_kind kind)
 }
 
 /*
+ * ib_sa has one record of a group for the whole port, and interfaces of one
+ * partition may have GUIDs of their own. Who asks by another of the port's GIDs
+ * than those that are in the group is refused by ib_sa itself; or, if they are
+ * in it in another way, ib_sa forgets them, and will not leave for them. The
+ * record stays for as long as a leave takes, but without a join state.
+ */
+static bool ipoib_join_is_taken(struct ipoib_dev *ipd,
+				const struct ipoib_mcast *group,
+				union ib_gid *by)
+	__must_hold(&ipd->link.lock)
+{
+	union ib_gid mgid = group->mgid;
+	struct ib_sa_mcmember_rec rec;
+
+	if (ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, &mgid, &rec) ||
+	    !rec.join_state)
+		return false;
+
+	*by = rec.port_gid;
+	return memcmp(by, &ipd->link.gid, sizeof(*by));
+}
+
+/*
+ * The own GID, unless others are in the group by theirs. That may also be our
+ * own one of before, which is about to leave the broadcast group: there it has
+ * to be in the way of one attempt first. The other groups come after that one.
+ */
+static void ipoib_join_gid(struct ipoib_dev *ipd,
+			   const struct ipoib_mcast *group, union ib_gid *gid)
+	__must_hold(&ipd->link.lock)
+{
+	bool may_share = group->kind != IPOIB_MCAST_BROADCAST ||
+			 ipoib_sa_is_no(group->status);
+
+	if (group->cur)
+		*gid = group->cur->rec.port_gid;
+	else if (!may_share || !ipoib_join_is_taken(ipd, group, gid))
+		*gid = ipd->link.gid;
+}
+
+/*
  * The broadcast group must exist and brings its parameters; every other group
  * takes the link's, so that the subnet administrator may create it.
  */
@@ -209,6 +250,7 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 	__must_hold(&ipd->link.lock)
 {
 	enum ib_sa_mc_join_states join = FULLMEMBER_JOIN;
+	union ib_gid gid;
 
 	memset(rec, 0, sizeof(*rec));
 	if (group->kind != IPOIB_MCAST_BROADCAST) {
@@ -221,8 +263,8 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 
 	if (group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full)
 		join = SENDONLY_FULLMEMBER_JOIN;
-	ipoib_sa_member_ask(rec, &group->mgid, &ipd->link.gid, ipd->link.pkey,
-			    join);
+	ipoib_join_gid(ipd, group, &gid);
+	ipoib_sa_member_ask(rec, &group->mgid, &gid, ipd->link.pkey, join);
 }
 
 static struct ipoib_membership *
@@ -675,10 +717,15 @@ static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
 }
 
 /* An older subnet administrator does not know members that only send. */
-static bool ipoib_mcast_falls_back(const struct ipoib_mcast *group)
+static bool ipoib_mcast_falls_back(struct ipoib_dev *ipd,
+				   const struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
 {
+	union ib_gid by;
+
 	return group->kind == IPOIB_MCAST_SEND_ONLY && !group->in_full &&
-	       ipoib_sa_is_no(group->status);
+	       ipoib_sa_is_no(group->status) &&
+	       !ipoib_join_is_taken(ipd, group, &by);
 }
 
 /* Process context; exactly once, unless it is cancelled. */
@@ -752,9 +799,10 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 	ipoib_mcast_complain(ipd, group, group->status);
 	ipoib_mcast_count_refusal(group, group->status);
 	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
-	if (group->kind == IPOIB_MCAST_BROADCAST && group->status == -EINVAL)
+	if (group->kind == IPOIB_MCAST_BROADCAST &&
+	    ipoib_sa_is_no(group->status))
 		ipoib_mcast_ask_why(ipd);
-	if (ipoib_mcast_falls_back(group)) {
+	if (ipoib_mcast_falls_back(ipd, group)) {
 		group->in_full = true;
 		group->retry_at = jiffies;
 		return;
@@ -1350,7 +1398,7 @@ void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
 		*status = group->status;
 		*tries = group->retry.failures;
 	}
-	if (*status == -EINVAL &&
+	if (ipoib_sa_is_no(*status) &&
 	    ipoib_mcast_is_too_wide(ipd, ipd->mcast.refused_mtu_bytes))
 		*status = -EMSGSIZE;
 	spin_unlock_bh(&ipd->mcast.lock);

@@ -57,8 +57,8 @@ class Datagram:
         # link next header: with a GRH or without
         grh = packet[LRH:LRH + GRH] if packet[1] & 3 == 3 else b""
         bth = LRH + len(grh)
-        # byte 24 of a GRH begins the destination
-        self.multicast = grh[24:25] == b"\xff"
+        self.source_gid, self.gid = grh[8:24], grh[24:40]
+        self.multicast = self.gid[:1] == b"\xff"
         self.source_qpn = int.from_bytes(
             packet[bth + BTH + 5:bth + BTH + 8], "big")
         self.data = packet[bth + BTH + DETH:-6]

@@ -21,17 +21,18 @@ import time
 
 
 def place(text):
-    """A group and the number of the interface it is meant on."""
+    """A group and the interface it is meant on."""
     group, _, name = text.partition("%")
-    return group, socket.if_nametoindex(name or "ib0")
+    return group, name or "ib0"
 
 
 def family(group):
     return socket.AF_INET6 if ":" in group else socket.AF_INET
 
 
-def send(group, index, port, count, pause=0.005):
+def send(group, name, port, count, pause=0.005):
     fam = family(group)
+    index = socket.if_nametoindex(name)
     sock = socket.socket(fam, socket.SOCK_DGRAM)
     if fam == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
@@ -46,9 +47,12 @@ def send(group, index, port, count, pause=0.005):
         time.sleep(pause)
 
 
-def join(group, index, port):
+def join(group, name, port):
     fam = family(group)
+    index = socket.if_nametoindex(name)
     sock = socket.socket(fam, socket.SOCK_DGRAM)
+    # another interface may be in the group, too
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     packed = socket.inet_pton(fam, group)
     if fam == socket.AF_INET6:
@@ -62,17 +66,17 @@ def join(group, index, port):
     return sock
 
 
-def recv(group, index, port, file):
+def recv(group, name, port, file):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    sock = join(group, index, port)
+    sock = join(group, name, port)
     with open(file, "w", buffering=1, encoding="ascii") as heard:
         while True:
             print(sock.recv(64).decode(), file=heard)
 
 
 if __name__ == "__main__":
-    verb, name, number, last, *pauses = sys.argv[1:]
+    verb, where, number, last, *pauses = sys.argv[1:]
     if verb == "send":
-        send(*place(name), int(number), int(last), *map(float, pauses))
+        send(*place(where), int(number), int(last), *map(float, pauses))
     else:
-        recv(*place(name), int(number), last)
+        recv(*place(where), int(number), last)
