@@ -743,9 +743,12 @@ def snmp(host, proto, name):
     return int(dict(zip(names, values))[name])
 
 
-def iperf(client, server, *options, v6=False):
-    """One iperf3 run between two hosts; what the client reports."""
-    address = ip6(server) if v6 else ip4(server)
+def iperf(client, server, *options, v6=False, address=None):
+    """One iperf3 run between two hosts; what the client reports.
+
+    @address is the server's on another interface than ib0.
+    """
+    address = address or (ip6(server) if v6 else ip4(server))
     daemon = start_on(server, "iperf3", "-s", "-1", "-B", address,
                       stdout=subprocess.DEVNULL)
     try:

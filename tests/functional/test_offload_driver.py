@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from labkit import (ethtool_stats, ip4, ip6, iperf, on, snmp, start_on,
-                    wait_until)
+from labkit import (HOSTS, ethtool_stats, has_carrier, ip4, ip6, iperf, on,
+                    ping, snmp, start_on, wait_until)
 from offloadkit import LAB, checked, growth, rx_csum
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.lab(**LAB)]
@@ -41,15 +41,20 @@ with socket.socket(family, socket.SOCK_DGRAM) as one:
 """
 
 
-def features(host):
-    """Which of its features an interface has on: {name: (on, fixed)}."""
-    text = on(host, "ethtool", "-k", "ib0").stdout
+def features(host, name="ib0"):
+    """Which of its features an interface has on: {name: (on, fixed)}.
+
+    But for one that the core adds where there is TSO, off at first, and which
+    ethtool's word "tso" switches on.
+    """
+    text = on(host, "ethtool", "-k", name).stdout
     return {name: (state == "on", bool(fixed)) for name, state, fixed in
-            re.findall(r"^\s*([\w-]+): (on|off)( \[fixed\])?", text, re.M)}
+            re.findall(r"^\s*([\w-]+): (on|off)( \[fixed\])?", text, re.M)
+            if name != "tx-tcp-mangleid-segmentation"}
 
 
-def set_feature(host, name, state):
-    on(host, "ethtool", "-K", "ib0", name, state)
+def set_feature(host, name, state, interface="ib0"):
+    on(host, "ethtool", "-K", interface, name, state)
 
 
 def refused(host):
@@ -193,6 +198,163 @@ def test_vouched_sums_are_counted_where_they_are_believed():
     finally:
         set_feature(2, "rx", "on")
     assert vouched_for() > 10
+
+
+# --- Children ----------------------------------------------------------------
+
+KID = "kid"
+
+
+def at_kid(host, v6=False):
+    return f"fd87::{host}" if v6 else f"10.87.0.{host}"
+
+
+@pytest.fixture(scope="module")
+def kids():
+    """A child of each host's interface, all in one partition."""
+    hosts = range(1, HOSTS + 1)
+    for host in hosts:
+        on(host, "ip", "link", "add", "link", "ib0", "name", KID, "type",
+           "ipoib", "pkey", "0x8001")
+        on(host, "ip", "link", "set", KID, "up")
+        on(host, "ip", "addr", "add", f"{at_kid(host)}/24", "dev", KID)
+        on(host, "ip", "addr", "add", f"{at_kid(host, True)}/64", "dev", KID,
+           "nodad")
+    for host in hosts:
+        wait_until("carrier", lambda h=host: has_carrier(h, KID))
+    for v6 in (False, True):
+        wait_until("host 2's answers", lambda v=v6: ping(
+            1, at_kid(2, v), 1, check=False))
+    yield
+    for host in hosts:
+        on(host, "ip", "link", "del", KID)
+
+
+def kids_stream(*options, source=1, v6=False):
+    """A stream from a host's child to host 2's; bytes that were delivered."""
+    return delivered(iperf(source, 2, *options, address=at_kid(2, v6)))
+
+
+@contextlib.contextmanager
+def switched_off(host, name):
+    """A child's feature is off meanwhile, and its parent's are as ever."""
+    before = features(host)
+    set_feature(host, name, "off", KID)
+    try:
+        yield
+        assert features(host) == before
+    finally:
+        set_feature(host, name, "on", KID)
+    assert features(host, KID) == before
+
+
+# As the kernel calls them: by ethtool's own words others come along.
+TSO, TX, RX = "tx-tcp-segmentation", "tx-checksum-ipv4", "rx-checksum"
+CHANGED = (TSO, TX, RX, "tx-generic-segmentation", "rx-gro")
+
+
+@needs("children")
+@needs("csum")
+@needs("lso")
+@pytest.mark.parametrize("host", range(1, HOSTS + 1))
+def test_a_child_has_its_parents_features(kids, host):
+    assert features(host, KID) == features(host)
+
+
+@needs("children")
+@needs("csum")
+@needs("lso")
+@pytest.mark.core
+def test_a_childs_stream_is_made_and_checked_by_the_hca(kids):
+    sender, receiver, before = growth(1), growth(2), refused(2)
+    with checked() as seen:
+        assert kids_stream("-t", 1) > 100_000
+        assert seen()["checked"] > 100
+    assert sender("lso_requests") > 10
+    assert sender("lso_segments") > 2 * sender("lso_requests")
+    assert receiver("csum_vouched") > 100
+    assert refused(2) == before
+
+
+@needs("children")
+@needs("csum")
+@families
+def test_a_child_asks_an_hca_that_promises_nothing_for_nothing(kids, v6):
+    sender, before = growth(4), refused(2)
+    assert kids_stream("-t", 1, source=4, v6=v6) > 100_000
+    assert sender("csum_made") == sender("lso_requests") == 0
+    assert refused(2) == before
+
+
+@needs("children")
+@needs("csum")
+@needs("lso")
+def test_a_childs_offloads_are_switched_off_for_it_alone(kids):
+    before = refused(2)
+    with checked():
+        sender = growth(1)
+        with switched_off(1, TSO):
+            assert kids_stream("-t", 1) > 100_000
+            assert sender("lso_requests") == 0
+            assert sender("csum_made") > 100
+            # the parent's are as they were
+            iperf(1, 2, "-n", "4M")
+            assert sender("lso_requests") > 10
+        sender = growth(1)
+        with switched_off(1, TX):
+            assert kids_stream("-t", 1) > 100_000
+            assert sender("csum_made") == sender("lso_requests") == 0
+        assert kids_stream("-n", "4M") > 100_000
+        assert sender("lso_requests") > 10
+    assert refused(2) == before
+
+
+@needs("rings")
+def test_what_a_child_believes_is_switched_for_it_alone(kids):
+    def believed(name):
+        before = ethtool_stats(2, name)["rx0_csum"]
+        assert kids_stream("-n", "1M") > 100_000
+        return ethtool_stats(2, name)["rx0_csum"] - before
+
+    assert believed(KID) > 10
+    with switched_off(2, RX):
+        assert believed(KID) == 0
+        assert vouched_for() > 10
+    assert believed(KID) > 10
+
+
+@needs("children")
+@needs("csum")
+@needs("lso")
+@pytest.mark.long
+def test_a_stream_is_right_while_its_childs_offloads_change(kids):
+    """Each packet is made by what was on when it was."""
+    before = refused(2)
+    with checked() as seen, \
+            start_on(1, "iperf3", "-s", "-B", at_kid(1),
+                     stdout=subprocess.DEVNULL) as server:
+        try:
+            wait_until("iperf3 listens", lambda: "5201" in on(
+                1, "ss", "-Hltn", "sport", "=", ":5201").stdout)
+            client = start_on(2, "iperf3", "-c", at_kid(1), "-t", 0, "--bidir",
+                              stdout=subprocess.DEVNULL)
+            try:
+                for name in CHANGED:
+                    for state in ("off", "on"):
+                        flowing = seen()["checked"]
+                        for host in (1, 2):
+                            set_feature(host, name, state, KID)
+                        wait_until("it flows on", lambda f=flowing:
+                                   seen()["checked"] > f + 20)
+                assert client.poll() is None
+            finally:
+                client.kill()
+                client.wait()
+        finally:
+            server.kill()
+    assert refused(2) == before
+    for host in (1, 2):
+        assert features(host, KID) == features(host)
 
 
 # --- Sums that arrive damaged, and verdicts that do not ----------------------
