@@ -269,6 +269,8 @@ TRACING = pathlib.Path("/sys/kernel/tracing")
 def traced(*events):
     """Trace events ("skb/kfree_skb", or all "ipoib"); the lines so far by call."""
     enables = [TRACING / "events" / event / "enable" for event in events]
+    # the usual clock of some kernels has ticks of 10 ms, too coarse to sort by
+    (TRACING / "trace_clock").write_text("mono")
     (TRACING / "trace").write_text("")
     try:
         for enable in enables:
@@ -365,6 +367,13 @@ def set_master(host, master):
     with port_info(host) as info:
         # IBA 14.2.5.6: MasterSMLID
         info[18:20] = master.to_bytes(2, "big")
+
+
+def set_sm_sl(host, level):
+    """Tell a port that the subnet manager is reached by a service level."""
+    with port_info(host) as info:
+        # IBA 14.2.5.6: MasterSMSL
+        info[36] = info[36] & 0xf0 | level
 
 
 def table(host, name):

@@ -2,12 +2,14 @@
 """Neighbours and paths: what they may cost, who shares them, how they end."""
 
 import contextlib
+import re
 import sys
 
 import pytest
 
-from labkit import (credulous, ethtool_stats, fault, has_carrier, hasty, ip4,
-                    ip6, link, on, ping, pinging, wait_until)
+from labkit import (HOSTS, attr, credulous, ethtool_stats, fault, has_carrier,
+                    hasty, ip4, ip6, link, link_up, on, ping, pinging,
+                    set_sm_sl, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -161,6 +163,91 @@ def test_children_of_one_key_share_an_answer():
             send(1, address(4), names=[name], size=40)
             wait_until("it is told", lambda: growth["path_answers"])
         assert asked(growths) == (1, 1)
+
+
+# --- When is asked ------------------------------------------------------------
+
+# enum ipoib_path_state: it works, and is to be asked for when it is next used;
+# is to be asked for; others had been asked for too much
+AGES, AGES_MORE, ASKED, PUT_OFF = "3->4", "4->4", "4->0", "1->0"
+FRESH = "3"
+
+
+def changes(lines):
+    """(seconds, GID, change) of each state of a path of host 1."""
+    pattern = rf" (\d+\.\d+): ipoib_path: ifindex={attr(1, 'ifindex')} " \
+        r"gid=(\S+) state=(\S+)"
+    return [(float(found.group(1)), found.group(2), found.group(3))
+            for found in (re.search(pattern, line) for line in lines) if found]
+
+
+def waits(lines):
+    """How long each path was used before it was asked for anew."""
+    since, found = {}, []
+    for now, gid, change in changes(lines):
+        if change in (AGES, AGES_MORE):
+            since[gid] = now
+        elif change == ASKED and gid in since:
+            found.append(now - since.pop(gid))
+    return found
+
+
+def all_are_fresh(lines):
+    """Has each path its answer?"""
+    last = {gid: change[-1] for _, gid, change in changes(lines)}
+    return set(last.values()) == {FRESH}
+
+
+@pytest.mark.core
+def test_after_a_change_of_the_subnet_manager_each_path_waits_its_own_time():
+    """A cluster's queries would come all at once otherwise."""
+    others = range(2, HOSTS + 1)
+    for other in others:
+        ping(1, ip4(other))
+    with contextlib.ExitStack() as stack:
+        lines = stack.enter_context(traced("ipoib/ipoib_path"))
+        pingers = [stack.enter_context(pinging(1, ip4(other), 0.005))
+                   for other in others]
+        for level in (1, 0) * 3:
+            before = len(waits(lines()))
+            set_sm_sl(1, level)
+            wait_until("each is asked for", lambda: len(
+                waits(lines())) >= before + len(others))
+            wait_until("each is answered", lambda: all_are_fresh(lines()))
+        found = waits(lines())
+    assert max(found) - min(found) > 0.1
+    assert not any(pinger.lost for pinger in pingers)
+
+
+def put_off(lines):
+    """For how many jiffies each time, when too much had been asked."""
+    found, worker = [], None
+    for line in lines:
+        if f" state={PUT_OFF} " in line:
+            worker = line.split()[0]
+        timeout = re.search(r"timer_start: .*function=delayed_work_timer_fn "
+                            r".*\[timeout=(\d+)\]", line)
+        if timeout and line.split()[0] == worker:
+            found.append(int(timeout.group(1)))
+            worker = None
+    return found
+
+
+def test_who_has_asked_too_much_asks_on_after_a_while_of_chance():
+    """Hosts that were held back together do not come back in step."""
+    strangers = [nobody(number) for number in range(1000, 1900)]
+    try:
+        with fault(SM, "mad", f"drop {PATH_RECORD} every=1"), \
+                traced("ipoib/ipoib_path", "timer/timer_start") as lines:
+            send(1, *strangers, size=40)
+            wait_until("it has waited often",
+                       lambda: len(put_off(lines())) >= 20)
+            found = put_off(lines())
+    finally:
+        # those that were not asked for yet are forgotten
+        on(1, "ip", "link", "set", "ib0", "down")
+        link_up(1)
+    assert max(found) > min(found)
 
 
 # --- What the stack believes --------------------------------------------------

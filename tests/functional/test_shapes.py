@@ -219,15 +219,17 @@ def test_an_hca_that_blocks_echoes_makes_none():
 
 # --- Ports, tables, MTU -----------------------------------------------------
 
-def interfaces(host):
-    out = on(host, "sh", "-c", "grep -H . /sys/class/net/ib*/dev_port").stdout
-    return dict(re.findall(r"/(ib\d+)/dev_port:(\d+)$", out, re.M))
+def interfaces(host, file="dev_port"):
+    """What a file of each interface of a host says."""
+    out = on(host, "sh", "-c", f"grep -H . /sys/class/net/ib*/{file}").stdout
+    return dict(re.findall(rf"/(ib\d+)/{file}:(\w+)$", out, re.M))
 
 
 @with_hca("2:ports=2", "4:ports=2")
 def test_each_port_has_an_interface():
     assert interfaces(1) == {"ib0": "0"}
     assert interfaces(2) == interfaces(4) == {"ib0": "0", "ib1": "1"}
+    assert interfaces(2, "dev_id") == {"ib0": "0x0", "ib1": "0x1"}
     sent = counters("fab2/port2")["sent"]
     for host in (2, 4):
         on(host, "ip", "addr", "add", f"10.45.0.{host}/24", "dev", "ib1")
