@@ -174,6 +174,7 @@ static int ipoib_change_mtu(struct net_device *dev, int new_mtu)
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 	int most = ipoib_ud_mtu_bytes(ipd->max_ib_mtu);
 	int mtu_bytes = new_mtu;
+	int err = 0;
 
 	if (new_mtu < IPOIB_MIN_MTU_BYTES || new_mtu > most) {
 		ipoib_info(ipd, "MTU %d refused: the port can carry %d to %d\n",
@@ -187,12 +188,14 @@ static int ipoib_change_mtu(struct net_device *dev, int new_mtu)
 		ipoib_info(ipd, "MTU %d is more than the broadcast group's %d\n",
 			   new_mtu, mtu_bytes);
 
-	ipd->admin_mtu = new_mtu;
 	if (ipd->lower->ndo_change_mtu)
-		return ipoib_lower_change_mtu(ipd, mtu_bytes);
+		err = ipoib_lower_change_mtu(ipd, mtu_bytes);
+	else
+		WRITE_ONCE(dev->mtu, mtu_bytes);
+	if (!err)
+		ipd->admin_mtu = new_mtu;
 
-	WRITE_ONCE(dev->mtu, mtu_bytes);
-	return 0;
+	return err;
 }
 
 static void ipoib_tx_timeout(struct net_device *dev, unsigned int queue)

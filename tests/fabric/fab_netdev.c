@@ -3,9 +3,9 @@
  * Which netdev does an HCA's driver bring along for IPoIB?
  *
  * Accelerated drivers have queues and counters of their own, and send by
- * themselves. Here such a one has the queues and the counters, and then leaves
- * the sending to IPoIB: what IPoIB makes of the rest is to be seen without a
- * second way of sending.
+ * themselves. Here such a one has the queues, the counters and a word in the
+ * MTU, and then leaves the sending to IPoIB: what IPoIB makes of the rest is to
+ * be seen without a second way of sending.
  *
  * Order of this file: counters, the netdev.
  */
@@ -20,6 +20,9 @@
 /* What the netdev is said to have received by itself. */
 #define FAB_NETDEV_PACKETS	1000
 #define FAB_NETDEV_LENGTH	64
+
+/* An MTU is so many bytes, or a multiple. */
+#define FAB_NETDEV_WORD		4
 
 /* Transmit queues, as many as any driver of IPoIB may want. */
 #define FAB_NETDEV_TXQS		8
@@ -41,11 +44,31 @@ static struct pcpu_sw_netstats __percpu *fab_netdev_count(void)
 
 /* --- The netdev ---------------------------------------------------------- */
 
-/* The counters are the HCA's, which outlives its netdevs. */
+/* As if rings were made anew: words of them, and no packets meanwhile. */
+static int fab_netdev_change_mtu(struct net_device *dev, int new_mtu)
+{
+	if (netif_carrier_ok(dev))
+		return -EBUSY;
+	if (new_mtu % FAB_NETDEV_WORD)
+		return -ERANGE;
+
+	WRITE_ONCE(dev->mtu, new_mtu);
+	return 0;
+}
+
+/*
+ * Counters and operations are the HCA's, which outlives its netdevs. IPoIB has
+ * put its own operations there, the same for all of them.
+ */
 static int fab_netdev_init(struct ib_device *ibdev, u32 port_num,
 			   struct net_device *dev, void *param)
 {
-	dev->tstats = to_fab_hca(ibdev)->tstats;
+	struct fab_hca *hca = to_fab_hca(ibdev);
+
+	dev->tstats = hca->tstats;
+	hca->netdev_ops = *dev->netdev_ops;
+	hca->netdev_ops.ndo_change_mtu = fab_netdev_change_mtu;
+	dev->netdev_ops = &hca->netdev_ops;
 	return -EOPNOTSUPP;
 }
 

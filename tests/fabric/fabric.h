@@ -45,6 +45,7 @@
 #include <linux/interrupt.h>
 #include <linux/llist.h>
 #include <linux/mutex.h>
+#include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/smp.h>
@@ -402,6 +403,7 @@ extern struct fab_fabric fabric;
  *	written under ctl, read anywhere
  * @named: misuse of verbs that was already named in the log, by bit
  * @tstats: what the netdev it brings along has counted; NULL without one
+ * @netdev_ops: IPoIB's operations, and those of that netdev's own
  */
 struct fab_hca {
 	struct ib_device ibdev;
@@ -420,6 +422,7 @@ struct fab_hca {
 	bool dead;
 	unsigned long named;
 	struct pcpu_sw_netstats __percpu *tstats;
+	struct net_device_ops netdev_ops;
 };
 
 struct fab_pd {

@@ -141,6 +141,19 @@ def without_opensm():
         wait_until("all ports ACTIVE", all_active)
 
 
+# What OpenSM has of partitions
+PARTITIONS = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"),
+                          "partitions.conf")
+
+
+def restart_opensm(partitions):
+    """Have it begin anew with other partitions."""
+    run("lab-sm", "stop")
+    PARTITIONS.write_text(partitions)
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+
+
 @contextlib.contextmanager
 def opensm_held():
     """OpenSM does and answers nothing meanwhile, and then goes on.

@@ -3,42 +3,30 @@
 
 import contextlib
 import ipaddress
-import os
-import pathlib
 import re
 
 import pytest
 
-from labkit import (all_active, attr, fault, ip4, ip6, link, mentions, on,
-                    ping, port_dir, run, switch_port, traced, wait_until)
+from labkit import (PARTITIONS, attr, fault, ip4, ip6, link, mentions, on,
+                    ping, port_dir, restart_opensm, run, switch_port, traced,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
 # Subnet administration: the answer to a Get or Set of a membership
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
-CONF = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"),
-                    "partitions.conf")
-
-
 # as it is traced; the driver numbers what can happen to a group
 REFUSED = " event=2 "
 WITHOUT_HANDLE = " event=9 "
 LINK = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
 
-def restart(partitions):
-    run("lab-sm", "stop")
-    CONF.write_text(partitions)
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active)
-
-
 @pytest.fixture
 def partitions():
     """What OpenSM has of partitions; in force again afterwards."""
-    before = CONF.read_text()
+    before = PARTITIONS.read_text()
     yield before
-    restart(before)
+    restart_opensm(before)
     wait_until("the MTU is as before", lambda: link(2)["mtu"] == 2044,
                timeout=60)
     wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
@@ -70,7 +58,7 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
         with traced("ipoib/ipoib_mcast") as trace, \
                 fault("fab0/port1", "mad",
                       f"delay=200 {MEMBER_RECORD} every=1"):
-            restart(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
+            restart_opensm(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
             wait_until("the MTU follows", lambda: link(2)["mtu"] == 4092,
                        timeout=60)
             wait_until("groups are back", lambda: wanted <= known().keys(),
@@ -102,7 +90,7 @@ def test_what_was_serves_on_until_there_are_handles_for_what_is(partitions):
         unheard = silence.enter_context(fault(
             f"switch0/port{switch_port(1)}", "mad",
             f"drop {MEMBER_RECORD} every=1"))
-        restart(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
+        restart_opensm(partitions.replace("mtu=4", "mtu=5, Q_Key=0x1234"))
         # ib_sa has its own handle by then
         wait_until("a group is granted", lambda: unheard.hit, timeout=60)
         with fault("fab1", "verbs", "create_ah every=1"):

@@ -16,10 +16,10 @@ import sys
 import pytest
 
 from groupkit import member, send
-from labkit import (DRIVER, FABRIC, attr, completion_queues, counters,
-                    ethtool_stats, fault, has_carrier, ib_port, ip4, link,
-                    link_up, on, ping, reason, run, start_on, table, told,
-                    wait_until)
+from labkit import (DRIVER, FABRIC, PARTITIONS, attr, completion_queues,
+                    counters, ethtool_stats, fault, has_carrier, ib_port, ip4,
+                    link, link_up, on, ping, reason, restart_opensm, run,
+                    start_on, table, told, wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -324,6 +324,65 @@ def test_what_an_hcas_own_netdev_counts_is_added():
     assert ethtool_stats(3)["rx0_packets"] > 0
 
 
+@contextlib.contextmanager
+def netlink_child(host):
+    on(host, "ip", "link", "add", "link", "ib0", "name", "kid", "type",
+       "ipoib")
+    try:
+        on(host, "ip", "link", "set", "kid", "up")
+        wait_until("carrier", lambda: has_carrier(host, "kid"), timeout=60)
+        yield "kid"
+    finally:
+        on(host, "ip", "link", "del", "kid")
+
+
+@pytest.mark.needs("rings")
+@with_hca("3:rxqs=4")
+@pytest.mark.parametrize("made", [lambda host: contextlib.nullcontext("ib0"),
+                                  netlink_child], ids=["parent", "child"])
+def test_an_hcas_own_netdev_is_asked_for_an_mtu(made):
+    """It may refuse: then all is as before. No carrier meanwhile."""
+    def asked_for(mtu):
+        done = on(3, "ip", "link", "set", name, "mtu", mtu, check=False)
+        return done.stderr
+
+    with made(3) as name:
+        wait_until("carrier", lambda: has_carrier(3, name))
+        begun = link(3, name)["mtu"]
+        changes = int(attr(3, "carrier_changes", name))
+        assert "out of range" in asked_for(1501)
+        assert link(3, name)["mtu"] == begun
+        # off and on again
+        assert int(attr(3, "carrier_changes", name)) == changes + 2
+        try:
+            assert asked_for(1500) == ""
+            assert link(3, name)["mtu"] == 1500
+            assert int(attr(3, "carrier_changes", name)) == changes + 4
+            assert has_carrier(3, name)
+            ping(1, ip4(3), 3)
+        finally:
+            on(3, "ip", "link", "set", name, "mtu", begun)
+        assert link(3, name)["mtu"] == begun
+
+
+@pytest.mark.needs("hitless")
+@with_hca("3:rxqs=4")
+def test_an_mtu_that_was_refused_is_not_remembered():
+    """The interface follows its group, as one that nobody gave an MTU."""
+    before = PARTITIONS.read_text()
+    assert on(3, "ip", "link", "set", "ib0", "mtu", 1501,
+              check=False).returncode
+    try:
+        restart_opensm(before.replace("mtu=4", "mtu=5"))
+        for host in (1, 3):
+            wait_until("the MTU follows", lambda h=host: link(h)["mtu"] ==
+                       4092, timeout=60)
+    finally:
+        restart_opensm(before)
+        wait_until("the MTU is as before", lambda: link(3)["mtu"] == 2044,
+                   timeout=60)
+
+
 # --- Virtual functions ------------------------------------------------------
 
 OTHER_GUID = "02:fa:b0:00:0a:00:00:77"
@@ -373,7 +432,6 @@ def test_any_other_port_may_have_another_address():
 
 # --- A group's width --------------------------------------------------------
 
-PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
 WIDE = "wide=0x0004, ipoib, rate=3, mtu=5, scope=2 : ALL=full, SELF=full ;\n"
 
 
