@@ -455,8 +455,10 @@ void fab_cqs_release(struct fab_hca *hca)
 	struct fab_cq *cq;
 	unsigned long id;
 
+	xa_lock(&hca->cqs);
 	xa_for_each(&hca->cqs, id, cq)
 		fab_cq_release(cq, KTIME_MAX);
+	xa_unlock(&hca->cqs);
 }
 
 /* --- Polling and arming -------------------------------------------------- */
@@ -609,10 +611,11 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct fab_cq *cq = to_fab_cq(ibcq);
 
-	/* A reader of debugfs has let go of it when this returns. */
+	/*
+	 * Who walks them, as for debugfs, holds the lock: a grace period would
+	 * be many times what an HCA takes for this.
+	 */
 	xa_erase(&to_fab_hca(ibcq->device)->cqs, cq->id);
-	/* an HCA takes no tens of milliseconds for that, so neither do we */
-	synchronize_rcu_expedited();
 	/* Every queue pair is gone: nothing pushes any more. */
 	set_bit(FAB_CQ_DEAD, &cq->flags);
 	hrtimer_cancel(&cq->timer);

@@ -357,8 +357,10 @@ static int fab_cqs_show(struct seq_file *m, void *unused)
 	rcu_read_lock();
 	hca = rcu_dereference(node->hca);
 	if (hca) {
+		xa_lock(&hca->cqs);
 		xa_for_each(&hca->cqs, id, cq)
 			fab_cq_show(m, cq);
+		xa_unlock(&hca->cqs);
 	}
 	rcu_read_unlock();
 

@@ -392,7 +392,7 @@ extern struct fab_fabric fabric;
  * @dma: whose DMA addresses SGEs have; NULL when they have kernel pointers
  * @qps: queue pairs by number, from 2 on
  * @next_qpn: where the search for a free number goes on
- * @cqs: completion queues, by a number of their own
+ * @cqs: completion queues, by a number of their own; who walks them locks it
  * @next_cq: where the search for a free number goes on
  * @ah_lock: @ahs
  * @ahs: address handles
