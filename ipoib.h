@@ -802,6 +802,7 @@ struct ipoib_rx_room {
  * @short_of: times there was no memory for a buffer; written as @head is
  * @refill_work: fills the ring when memory was short and nothing will come in
  * @room: where it works; there as long as @cq
+ * @napi_grace: after this nobody sees @napi where it was listed before; RTNL
  */
 struct ipoib_rxq {
 	struct ipoib_dev *ipd;
@@ -830,6 +831,7 @@ struct ipoib_rxq {
 	u64 short_of;
 	struct delayed_work refill_work;
 	struct ipoib_rx_room *room;
+	unsigned long napi_grace;
 };
 
 /**
@@ -1064,12 +1066,14 @@ struct ipoib_fs {
  * @home_pkey: own P_Key in full-member form: a child's for life, the one that a
  *	parent first had; 0 before that. Written under RTNL and link.lock
  * @has_tables: the tables of @resolve and @mcast are there; RTNL
+ * @tables_work: destroys them, on ipoib_teardown; flushed by ipoib_dev_free()
  * @own_guid: the user has chosen its GUID; RTNL
  * @announcements: times peers are still to be told of the address; RTNL
  * @kept_down: a child that was taken down by itself; RTNL
  * @following: a child is just going where its parent went; RTNL
  * @fs: its debugfs files; RTNL
  * @umcast: leave groups alone that user space has joined; RTNL, read anywhere
+ * @rcu: frees this: its NAPI was listed
  */
 struct ipoib_dev {
 	struct net_device *netdev;
@@ -1098,12 +1102,14 @@ struct ipoib_dev {
 	unsigned int group_mtu;
 	u16 home_pkey;
 	bool has_tables;
+	struct work_struct tables_work;
 	bool own_guid;
 	u8 announcements;
 	bool kept_down;
 	bool following;
 	struct ipoib_fs fs;
 	bool umcast;
+	struct rcu_head rcu;
 };
 
 /**
@@ -1370,6 +1376,7 @@ const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
 void ipoib_resolve_init_early(struct ipoib_dev *ipd);
 int ipoib_resolve_init(struct ipoib_dev *ipd);
 void ipoib_resolve_exit(struct ipoib_dev *ipd);
+void ipoib_resolve_destroy(struct ipoib_dev *ipd);
 void ipoib_resolve_accept(struct ipoib_dev *ipd);
 void ipoib_resolve_forget(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
@@ -1470,6 +1477,7 @@ void ipoib_heal_init_early(struct ipoib_dev *ipd);
 void ipoib_mcast_init_early(struct ipoib_dev *ipd);
 int ipoib_mcast_init(struct ipoib_dev *ipd);
 void ipoib_mcast_exit(struct ipoib_dev *ipd);
+void ipoib_mcast_destroy(struct ipoib_dev *ipd);
 void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_mcast_leave_all(struct ipoib_dev *ipd)

@@ -882,6 +882,7 @@ static int ipoib_make_tables(struct ipoib_dev *ipd)
 	err = ipoib_mcast_init(ipd);
 	if (err) {
 		ipoib_resolve_exit(ipd);
+		ipoib_resolve_destroy(ipd);
 		return err;
 	}
 

@@ -84,6 +84,25 @@ static void ipoib_ring_param(const char *name, int *value, u32 least)
 
 /* ---- netdev tables ---- */
 
+/*
+ * Where a processor cannot interrupt itself, as on PREEMPT_RT and User Mode
+ * Linux, each table takes a grace period: of many interfaces that go together
+ * those are waited for together, without RTNL.
+ */
+static struct workqueue_struct *ipoib_teardown;
+
+/* tables are little work and much waiting */
+#define IPOIB_TEARDOWN_MOST	64
+
+static void ipoib_tables_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     tables_work);
+
+	ipoib_mcast_destroy(ipd);
+	ipoib_resolve_destroy(ipd);
+}
+
 /* The transport must be gone: address handles may be destroyed only then. */
 static void ipoib_exit_tables(struct ipoib_dev *ipd)
 {
@@ -91,6 +110,7 @@ static void ipoib_exit_tables(struct ipoib_dev *ipd)
 	if (ipd->has_tables) {
 		ipoib_mcast_exit(ipd);
 		ipoib_resolve_exit(ipd);
+		queue_work(ipoib_teardown, &ipd->tables_work);
 	}
 	cancel_work_sync(&ipd->link.work);
 	destroy_workqueue(ipd->wq);
@@ -560,13 +580,14 @@ void ipoib_dev_free(struct net_device *dev)
 	if (ipd->lower_destructor)
 		ipd->lower_destructor(dev);
 	rn->clnt_priv = NULL;
+	flush_work(&ipd->tables_work);
 	/* what an HCA has kept of it is not ours to free */
 	if (ipd->ud.kept)
 		return;
 
 	mutex_destroy(&ipd->link.lock);
 	mutex_destroy(&ipd->children.lock);
-	kfree(ipd);
+	kfree_rcu(ipd, rcu);
 }
 
 /**
@@ -636,6 +657,7 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port,
 	ipd->port = port;
 	ipd->parent = parent;
 	ipoib_link_init_early(ipd);
+	INIT_WORK(&ipd->tables_work, ipoib_tables_work);
 	INIT_LIST_HEAD(&ipd->sibling);
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
@@ -1096,6 +1118,13 @@ static int __init ipoib_module_init(void)
 	ipoib_ring_param("send_queue_size", &ipoib_send_queue_size,
 			 IPOIB_TX_RING_LEAST);
 
+	ipoib_teardown = alloc_workqueue("ipoib_teardown", WQ_UNBOUND,
+					 IPOIB_TEARDOWN_MOST);
+	if (!ipoib_teardown) {
+		err = -ENOMEM;
+		goto err_exit_fs;
+	}
+
 	ib_sa_register_client(&ipoib_sa_client);
 	err = rtnl_link_register(&ipoib_link_ops);
 	if (err)
@@ -1117,6 +1146,8 @@ err_unregister_link:
 	rtnl_link_unregister(&ipoib_link_ops);
 err_unregister_sa:
 	ib_sa_unregister_client(&ipoib_sa_client);
+	destroy_workqueue(ipoib_teardown);
+err_exit_fs:
 	ipoib_fs_exit();
 	return err;
 }
@@ -1142,6 +1173,7 @@ static void __exit ipoib_module_exit(void)
 	rtnl_link_unregister(&ipoib_link_ops);
 	/* waits for the last query's callback to return */
 	ib_sa_unregister_client(&ipoib_sa_client);
+	destroy_workqueue(ipoib_teardown);
 	ipoib_fs_exit();
 	rcu_barrier();
 	ipoib_stay_for_kept();

@@ -1453,7 +1453,7 @@ int ipoib_mcast_init(struct ipoib_dev *ipd)
 }
 
 /**
- * ipoib_mcast_exit() - undo ipoib_mcast_init()
+ * ipoib_mcast_exit() - end what is at work on the table of groups
  * @ipd: interface; unregistered, every group left
  */
 void ipoib_mcast_exit(struct ipoib_dev *ipd)
@@ -1464,10 +1464,20 @@ void ipoib_mcast_exit(struct ipoib_dev *ipd)
 	wait_var_event(&ipd->mcast.asking_why,
 		       /* pairs with the release in ipoib_mcast_why_done() */
 		       !smp_load_acquire(&ipd->mcast.asking_why));
-	rhashtable_destroy(&ipd->mcast.table);
 	/* of a queue pair that is gone, or that the HCA keeps */
 	list_for_each_entry_safe(undone, next, &ipd->mcast.undone, entry)
 		kfree(undone);
+}
+
+/**
+ * ipoib_mcast_destroy() - undo ipoib_mcast_init()
+ * @ipd: interface, after ipoib_mcast_exit()
+ *
+ * Context: process; may take as long as a grace period.
+ */
+void ipoib_mcast_destroy(struct ipoib_dev *ipd)
+{
+	rhashtable_destroy(&ipd->mcast.table);
 }
 
 /**

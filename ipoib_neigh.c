@@ -1494,7 +1494,7 @@ static bool ipoib_resolve_is_idle(struct ipoib_resolve *resolve)
 }
 
 /**
- * ipoib_resolve_exit() - undo ipoib_resolve_init()
+ * ipoib_resolve_exit() - end what is at work on the tables
  * @ipd: interface; unregistered, everything forgotten, queue pairs destroyed
  *
  * Cancelled queries call back at once, so the wait is short.
@@ -1508,8 +1508,18 @@ void ipoib_resolve_exit(struct ipoib_dev *ipd)
 	cancel_delayed_work_sync(&resolve->gc_work);
 	cancel_delayed_work_sync(&resolve->reap_work);
 	ipoib_ah_reap_all(ipd);
-	rhashtable_destroy(&resolve->paths);
-	rhashtable_destroy(&resolve->neighs);
+}
+
+/**
+ * ipoib_resolve_destroy() - undo ipoib_resolve_init()
+ * @ipd: interface, after ipoib_resolve_exit()
+ *
+ * Context: process; may take as long as some grace periods.
+ */
+void ipoib_resolve_destroy(struct ipoib_dev *ipd)
+{
+	rhashtable_destroy(&ipd->resolve.paths);
+	rhashtable_destroy(&ipd->resolve.neighs);
 }
 
 /**

@@ -330,19 +330,27 @@ static int ipoib_rxq_create(struct ipoib_dev *ipd)
 		return PTR_ERR(rxq->cq);
 	}
 
+	if (!poll_state_synchronize_rcu(rxq->napi_grace))
+		synchronize_net();
 	netif_napi_add(ipd->netdev, &rxq->napi, ipoib_rx_poll);
 	return 0;
 }
 
-/* A queue pair that is kept goes on using it. */
+/*
+ * A queue pair that is kept goes on using it. The grace period is waited for
+ * when it is made anew, if that is soon: many children go down together.
+ */
 static void ipoib_rxq_destroy(struct ipoib_dev *ipd)
 {
-	netif_napi_del(&ipd->ud.rxq.napi);
+	struct ipoib_rxq *rxq = &ipd->ud.rxq;
+
+	__netif_napi_del(&rxq->napi);
+	rxq->napi_grace = start_poll_synchronize_rcu();
 	if (ipd->ud.kept)
 		return;
 
-	ib_destroy_cq(ipd->ud.rxq.cq);
-	kfree(ipd->ud.rxq.room);
+	ib_destroy_cq(rxq->cq);
+	kfree(rxq->room);
 }
 
 /* ---- rings ---- */
@@ -835,7 +843,8 @@ static void ipoib_ud_remove_txq(struct ipoib_dev *ipd)
 	struct ipoib_txq *txq = ud->txq[ud->num_txq - 1];
 	int err;
 
-	netif_napi_del(&txq->napi);
+	/* no grace period here: the queue is freed after one */
+	__netif_napi_del(&txq->napi);
 	mutex_lock(&ipd->link.lock);
 	err = ipoib_txq_destroy_qp(txq);
 	ipoib_txq_stats(txq, &ud->left[txq->index]);
@@ -1572,6 +1581,7 @@ void ipoib_ud_init_early(struct ipoib_dev *ipd)
 	ud->tx_size = ipoib_ring_fit(ipd->ibdev, ipoib_send_queue_size);
 	ud->rxq.ipd = ipd;
 	ud->rxq.size = ipoib_ring_fit(ipd->ibdev, ipoib_recv_queue_size);
+	ud->rxq.napi_grace = get_completed_synchronize_rcu();
 	u64_stats_init(&ud->rxq.syncp);
 	INIT_DELAYED_WORK(&ud->rxq.refill_work, ipoib_rx_refill_work);
 	skb_queue_head_init(&ud->too_big);
