@@ -1461,6 +1461,8 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
 int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);
 void ipoib_ud_learn_cpus(struct ipoib_dev *ipd) __must_hold(&ipd->link.lock);
+int ipoib_txq_take_qkey(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock);
 int ipoib_txq_join_in(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock);
 void ipoib_txq_set_error(struct ipoib_txq *txq)

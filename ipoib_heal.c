@@ -104,6 +104,7 @@ static bool ipoib_heal_in_a_row(struct ipoib_txq *txq)
 static void ipoib_heal_begin(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
+	enum ipoib_heal_stage stage = IPOIB_HEAL_REARM;
 	int state;
 
 	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
@@ -112,12 +113,16 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 	}
 
 	state = ipoib_qp_state(txq->qp);
-	if (state == IB_QPS_RTS)
-		ipoib_heal_watch(txq, IPOIB_HEAL_REARM);
-	else if (state == IB_QPS_SQE && !ipoib_qp_sqe_to_rts(txq->qp))
-		ipoib_heal_watch(txq, IPOIB_HEAL_SQE);
-	else
+	if (state == IB_QPS_SQE && !ipoib_qp_sqe_to_rts(txq->qp))
+		stage = IPOIB_HEAL_SQE;
+	else if (state != IB_QPS_RTS)
+		stage = IPOIB_HEAL_RESET;
+
+	/* it may be that one, missed since, that it ails for */
+	if (stage == IPOIB_HEAL_RESET || ipoib_txq_take_qkey(txq))
 		ipoib_heal_drain(txq);
+	else
+		ipoib_heal_watch(txq, stage);
 }
 
 static bool ipoib_heal_moves(struct ipoib_txq *txq)

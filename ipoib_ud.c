@@ -602,6 +602,19 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 }
 
 /**
+ * ipoib_txq_take_qkey() - give a queue pair the link's Q_Key
+ * @txq: queue, whose queue pair is in RTS
+ *
+ * Return: 0, also when the link has none yet, or an errno.
+ */
+int ipoib_txq_take_qkey(struct ipoib_txq *txq)
+{
+	u32 qkey = txq->ipd->ud.qkey;
+
+	return qkey ? ipoib_qp_set_qkey(txq->qp, qkey) : 0;
+}
+
+/**
  * ipoib_txq_join_in() - take a queue pair to where the others are
  * @txq: queue, whose queue pair is in RESET
  *
@@ -612,14 +625,10 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 int ipoib_txq_join_in(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
-	const struct ipoib_ud *ud = &txq->ipd->ud;
-	int err;
+	struct ipoib_dev *ipd = txq->ipd;
 
-	err = ipoib_qp_start(txq->qp, txq->ipd->port, ud->pkey_index);
-	if (!err && ud->qkey)
-		err = ipoib_qp_set_qkey(txq->qp, ud->qkey);
-
-	return err;
+	return ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index) ?:
+	       ipoib_txq_take_qkey(txq);
 }
 
 static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
@@ -1091,38 +1100,41 @@ static void ipoib_ud_set_id(struct net_device *dev, int pkey_index)
 	ipoib_from_netdev(dev)->ud.pkey_index = pkey_index;
 }
 
+/*
+ * A queue pair that does not take it ails, and gets it when it is healed.
+ * Nothing can be received before queue 0 has it: then this is an errno.
+ */
 static int ipoib_ud_set_qkey(struct ipoib_dev *ipd, u32 qkey)
 	__must_hold(&ipd->link.lock)
 {
-	unsigned int i;
-	int err;
+	unsigned int i = ipd->ud.num_txq;
+	int err = 0;
 
 	lockdep_assert_held(&ipd->link.lock);
 
-	for (i = 0; i < ipd->ud.num_txq; i++) {
-		err = ipoib_qp_set_qkey(ipd->ud.txq[i]->qp, qkey);
+	WRITE_ONCE(ipd->ud.qkey, qkey);
+	while (i--) {
+		err = ipoib_txq_take_qkey(ipd->ud.txq[i]);
 		if (err)
-			return err;
+			ipoib_ud_ails(ipd, i);
 	}
 
-	WRITE_ONCE(ipd->ud.qkey, qkey);
-	return 0;
+	return err;
 }
 
 static int ipoib_ud_attach(struct net_device *dev, struct ib_device *ibdev,
 			   union ib_gid *mgid, u16 mlid, int set_qkey, u32 qkey)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	int err;
+	int err = 0;
 
 	if (!ipd->link.acted.pkey || !ipd->ud.num_txq)
 		return -ENXIO;
 
-	if (set_qkey) {
+	if (set_qkey)
 		err = ipoib_ud_set_qkey(ipd, qkey);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 
 	return ib_attach_mcast(ipd->ud.txq[0]->qp, mgid, mlid);
 }
