@@ -253,12 +253,18 @@ def neighbours():
     """Who host 2 knows, and by which addresses."""
     shown = json.loads(on(2, "ip", "-j", "neigh", "show", "dev",
                           "ib0").stdout)
-    return {one["dst"]: one.get("lladdr") for one in shown}
+    return {one["dst"]: one.get("lladdr", "") for one in shown}
 
 
 def icmp6(name):
     text = on(2, "cat", "/proc/net/snmp6").stdout
     return int(re.search(rf"^Icmp6{name}\s+(\d+)$", text, re.M).group(1))
+
+
+def no_paths():
+    """The subnet administrator tells nobody of any, nor that there is none."""
+    return fault("fab0/port1", "mad",
+                 "drop class=3 method=0x81 attr=0x35 every=1")
 
 
 @contextlib.contextmanager
@@ -275,8 +281,12 @@ def forgotten(address):
     (NOBODY4, arp(20)), (NOBODY6, solicitation(link_layer(3, 24)))],
     ids=["arp", "nd"])
 def test_neighbours_that_can_spell(address, packet):
-    """Else the next tests would show nothing."""
-    with forgotten(address):
+    """Else the next tests would show nothing.
+
+    Host 2 answers, and were it told that nobody has that GID, it would doubt
+    what it has learned.
+    """
+    with forgotten(address), no_paths():
         inject(1, packet, **target(), repeat=20)
         wait_until("it is known", lambda: neighbours().get(
             address, "").replace(":", "") == NOBODYS.hex())
@@ -382,8 +392,7 @@ def test_a_path_that_is_known_serves_new_numbers_in_a_flood():
     """A peer that was restarted has another queue pair, and the old GID."""
     gid = link(2)["address"].replace(":", "")[8:]
     before = counters("fab2/port1")["dropped_no_qp"]
-    with fault("fab0/port1", "mad", "drop class=3 method=0x81 attr=0x35 "
-               "every=1"):
+    with no_paths():
         flood = start_on(1, sys.executable, "-c", FLOOD, 10 ** 8, "gids")
         try:
             full = ethtool_stats(1)["drop_tx_park_full"]
@@ -400,8 +409,7 @@ def test_a_path_that_is_known_serves_new_numbers_in_a_flood():
 @pytest.mark.core
 def test_a_flood_of_paths_that_fail():
     """Who waits in back-off does not keep the others from being served."""
-    with fault("fab0/port1", "mad", "drop class=3 method=0x81 attr=0x35 "
-               "every=1"):
+    with no_paths():
         with pinging(1, ip4(2), 0.01) as pinger:
             flood = start_on(1, sys.executable, "-c", FLOOD, 2000, "gids")
             flood.wait(timeout=120)

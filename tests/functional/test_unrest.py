@@ -18,10 +18,10 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, HOSTS, edit, fabric_balances, fault, has_carrier, interface_names, ip4,
-                    ip6, is_plugged, lid, on, ping, plug, queue_pairs, reason,
-                    reregister, run, set_link, spray, start_on, sums_agree,
-                    table, wait_until)
+from labkit import (FABRIC, HOSTS, LabError, edit, fabric_balances, fault,
+                    has_carrier, interface_names, ip4, ip6, is_plugged, lid,
+                    on, ping, plug, queue_pairs, reason, reregister, run,
+                    set_link, spray, start_on, sums_agree, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason"),
               pytest.mark.long]
@@ -269,13 +269,25 @@ def begin_calm(own_lid):
     assert interface_names(HOST) == {"lo", "ib0"}
 
 
+def state():
+    """What one would look at."""
+    files = " ".join(["/sys/class/net/ib0/link_reason",
+                      f"/sys/class/infiniband/{HCA}/ports/1/*"])
+    words = [ask("sh", "-c", words).stdout for words in (
+        f"grep . {files} 2>&1", "ip -d link show ib0", "ethtool -S ib0")]
+    return "\n".join([*words, str(queue_pairs(HOST))])
+
+
 def set_back():
     """By what users do."""
     ask("ip", "link", "set", "ib0", "broadcast",
         "00:ff:ff:ff:ff:12:40:1b:ff:ff:00:00:00:00:00:00:ff:ff:ff:ff")
     put("ib0/umcast", 0)
-    wait_until("carrier", lambda: has_carrier(HOST) or ask(
-        "ip", "link", "set", "ib0", "up") and False, timeout=90)
+    try:
+        wait_until("carrier", lambda: has_carrier(HOST) or ask(
+            "ip", "link", "set", "ib0", "up") and False, timeout=90)
+    except LabError as error:
+        raise LabError(f"{error}\n{state()}") from error
     # a ring that is in the middle of healing says so
     for words in (["-L", "ib0", "tx", 2], ["-G", "ib0", "tx", 512, "rx", 512]):
         wait_until(f"ethtool {words}", lambda words=words:
