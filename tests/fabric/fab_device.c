@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/slab.h>
+#include <net/net_namespace.h>
 #include <rdma/ib_cache.h>
 
 #include "fab_hcafault.h"
@@ -104,15 +105,35 @@ static int fab_query_port(struct ib_device *ibdev, u32 port_num,
 	return 0;
 }
 
+static enum fab_protocol fab_protocol(struct ib_device *ibdev, u32 port_num)
+{
+	const struct fab_shape *shape = &to_fab_hca(ibdev)->node->shape;
+
+	return port_num == 1 ? shape->port1 : shape->port2;
+}
+
+static enum rdma_link_layer fab_get_link_layer(struct ib_device *ibdev,
+					       u32 port_num)
+{
+	return fab_protocol(ibdev, port_num) == FAB_PROTOCOL_IB ?
+		IB_LINK_LAYER_INFINIBAND : IB_LINK_LAYER_ETHERNET;
+}
+
 static int fab_get_port_immutable(struct ib_device *ibdev, u32 port_num,
 				  struct ib_port_immutable *immutable)
 {
+	static const u32 caps[] = {
+		[FAB_PROTOCOL_IB] = RDMA_CORE_PORT_IBA_IB,
+		[FAB_PROTOCOL_ROCE] = RDMA_CORE_PORT_IBA_ROCE_UDP_ENCAP,
+		[FAB_PROTOCOL_IWARP] = RDMA_CORE_PORT_IWARP,
+	};
 	const struct fab_shape *shape = &to_fab_hca(ibdev)->node->shape;
 
 	immutable->pkey_tbl_len = shape->pkeys;
 	immutable->gid_tbl_len = shape->guids;
-	immutable->core_cap_flags = RDMA_CORE_PORT_IBA_IB;
-	immutable->max_mad_size = IB_MGMT_MAD_SIZE;
+	immutable->core_cap_flags = caps[fab_protocol(ibdev, port_num)];
+	if (immutable->core_cap_flags & RDMA_CORE_CAP_IB_MAD)
+		immutable->max_mad_size = IB_MGMT_MAD_SIZE;
 	return 0;
 }
 
@@ -366,6 +387,7 @@ static const struct ib_device_ops fab_device_ops = {
 	.disassociate_ucontext = fab_disassociate_ucontext,
 	.get_dev_fw_str = fab_get_dev_fw_str,
 	.get_dma_mr = fab_mr_get_dma,
+	.get_link_layer = fab_get_link_layer,
 	.get_port_immutable = fab_get_port_immutable,
 	.modify_cq = fab_cq_modify,
 	.modify_device = fab_modify_device,
@@ -444,6 +466,24 @@ static void fab_hca_free(struct fab_hca *hca)
 	ib_dealloc_device(&hca->ibdev);
 }
 
+/* ib_core wants to know the netdev of such a port; none is there for it. */
+static int fab_netdevs_name(struct fab_hca *hca)
+{
+	u32 num;
+	int err;
+
+	for (num = 1; num <= hca->node->num_ports; num++) {
+		if (fab_protocol(&hca->ibdev, num) != FAB_PROTOCOL_IWARP)
+			continue;
+		err = ib_device_set_netdev(&hca->ibdev, init_net.loopback_dev,
+					   num);
+		if (err)
+			return err;
+	}
+
+	return 0;
+}
+
 /**
  * fab_hca_plug - make the ib_device of a node and bring its links up
  * @node: node of type CA without a device
@@ -472,6 +512,10 @@ int fab_hca_plug(struct fab_node *node)
 	if (err)
 		goto err_parent;
 
+	err = fab_netdevs_name(hca);
+	if (err)
+		goto err_dma;
+
 	/* ib_mad makes and uses QP0 and QP1 during registration. */
 	rcu_assign_pointer(node->hca, hca);
 	err = ib_register_device(&hca->ibdev, node->name,
@@ -486,6 +530,7 @@ int fab_hca_plug(struct fab_node *node)
 err_withdraw:
 	RCU_INIT_POINTER(node->hca, NULL);
 	synchronize_rcu();
+err_dma:
 	fab_dma_destroy(hca);
 err_parent:
 	fab_parent_destroy(hca->parent);

@@ -65,6 +65,8 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "vf", FAB_FIELD(vf), "off|on", 0 },
 	{ "local_lkey", FAB_FIELD(local_lkey), "off|on", 1 },
 	{ "rxqs", FAB_FIELD(rxqs), "0..16", 0 },
+	{ "port1", FAB_FIELD(port1), "ib|roce|iwarp", 0 },
+	{ "port2", FAB_FIELD(port2), "ib|roce|iwarp", 0 },
 };
 
 static u32 *fab_shape_field(struct fab_shape *to,

@@ -25,6 +25,20 @@
 #define FAB_MAX_GIDS		8
 
 /**
+ * enum fab_protocol - what a port speaks, in the order of their words
+ * @FAB_PROTOCOL_IB: InfiniBand
+ * @FAB_PROTOCOL_ROCE: RDMA over Ethernet
+ * @FAB_PROTOCOL_IWARP: RDMA over TCP
+ *
+ * Only ib_core and its clients are told; what is not InfiniBand goes nowhere.
+ */
+enum fab_protocol {
+	FAB_PROTOCOL_IB,
+	FAB_PROTOCOL_ROCE,
+	FAB_PROTOCOL_IWARP,
+};
+
+/**
  * struct fab_shape - what one HCA can do
  * @csum: FAB_FAMILY_*, whose checksums it makes and checks
  * @lso: FAB_FAMILY_*, whose large sends it cuts
@@ -43,6 +57,8 @@
  * @vf: it says that it is one itself
  * @local_lkey: it has a key for all of local memory, without a region
  * @rxqs: receive queues of the netdev it brings along; 0 without one
+ * @port1: what its first port speaks, an enum fab_protocol
+ * @port2: the second one
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -66,6 +82,8 @@ struct fab_shape {
 	u32 vf;
 	u32 local_lkey;
 	u32 rxqs;
+	u32 port1;
+	u32 port2;
 };
 
 #endif /* FAB_SHAPE_H */

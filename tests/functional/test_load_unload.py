@@ -9,7 +9,7 @@ import pytest
 
 from endurance import AGAIN, assert_not_grown, memory_kib
 from labkit import (DRIVER, FABRIC, HOSTS, counters, has_carrier, ip4,
-                    kernel_log, on, ping, run, start_on, wait_until)
+                    kernel_log, mentions, on, ping, run, start_on, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -141,6 +141,51 @@ def test_sizes_of_rings_are_clamped_and_rounded_and_it_is_said():
                     f"from {least} to 8192"
                 assert any(said in line for line in lines) == (asked != size)
             run("rmmod", "ib_ipoib")
+    ping(1, ip4(2))
+
+
+def sees(shape):
+    """What the driver makes of an HCA of two ports: their numbers, and lines."""
+    before = set(os.listdir("/sys/class/net"))
+    with kernel_log() as log:
+        run("insmod", MODULE, "hcas=1", "ports=2", "switches=0",
+            f"shape={shape}")
+        try:
+            fresh = set(os.listdir("/sys/class/net")) - before
+            ports = {pathlib.Path("/sys/class/net", name, "dev_port"
+                                  ).read_text().strip() for name in fresh}
+            return ports, log.lines()
+        finally:
+            run("rmmod", "ib_fabric")
+
+
+@contextlib.contextmanager
+def driver_alone():
+    """The driver, and no HCA yet."""
+    with without_driver():
+        run("lab-sm", "stop")
+        run("rmmod", "ib_fabric")
+        run("insmod", DRIVER_MODULE)
+        try:
+            yield
+        finally:
+            run("rmmod", "ib_ipoib")
+            run("insmod", MODULE, f"hcas={HOSTS + 1}")
+            run("lab-sm", "start")
+
+
+@pytest.mark.needs("rings")
+@pytest.mark.parametrize("kind", ["roce", "iwarp"])
+def test_only_ports_that_are_infiniband_get_an_interface(kind):
+    """Each other one is named once, whether or not its HCA has one that is."""
+    said = "fab0: port {} has no InfiniBand link: no IPoIB"
+    with driver_alone():
+        for others, shape in (({2}, f"port2={kind}"), ({1}, f"port1={kind}"),
+                              ({1, 2}, f"port1={kind},port2={kind}")):
+            ports, lines = sees(shape)
+            assert ports == {str(port - 1) for port in {1, 2} - others}
+            assert [mentions(lines, said.format(port)) for port in
+                    (1, 2)] == [port in others for port in (1, 2)]
     ping(1, ip4(2))
 
 
