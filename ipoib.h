@@ -20,6 +20,7 @@
  *   6  mcast.lock            groups, their states (in dev->addr_list_lock)
  *   7  resolve.lock          neighbours, paths, the dead address handles
  *   8  hca->sa.lock          questions to the subnet administrator
+ *   8  hca->members_lock     memberships that its interfaces asked for
  *   -  each NAPI alone       consumer side of its ring
  *
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
@@ -413,6 +414,9 @@ enum ipoib_membership_state {
 /**
  * struct ipoib_membership - one join, from request to leave
  * @ipd: the interface
+ * @entry: entry of hca->members
+ * @mgid: the group
+ * @full: to receive it
  * @sa: ib_sa's handle; freeing it waits for the callback
  * @state: written by the callback under mcast.lock
  * @status: errno of a refusal
@@ -420,6 +424,9 @@ enum ipoib_membership_state {
  */
 struct ipoib_membership {
 	struct ipoib_dev *ipd;
+	struct list_head entry;
+	union ib_gid mgid;
+	bool full;
 	struct ib_sa_multicast *sa;
 	enum ipoib_membership_state state;
 	int status;
@@ -1019,6 +1026,8 @@ struct ipoib_sa {
  * @sa: paths its interfaces ask for
  * @interfaces: how many it ever had
  * @parents: its parent interfaces; only add and remove change the list
+ * @members_lock: guards @members
+ * @members: what its interfaces asked for, and did not leave
  */
 struct ipoib_hca {
 	struct ib_device *ibdev;
@@ -1026,6 +1035,8 @@ struct ipoib_hca {
 	struct ipoib_sa sa;
 	atomic_t interfaces;
 	struct list_head parents;
+	spinlock_t members_lock; /* order 8 */
+	struct list_head members __guarded_by(&members_lock);
 };
 
 /**

@@ -970,6 +970,8 @@ static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
 
 	hca->ibdev = ibdev;
 	INIT_LIST_HEAD(&hca->parents);
+	spin_lock_init(&hca->members_lock);
+	INIT_LIST_HEAD(&hca->members);
 	if (ipoib_sa_init(&hca->sa, ibdev))
 		goto err_free;
 

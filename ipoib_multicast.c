@@ -169,15 +169,62 @@ static int ipoib_membership_news(int status, struct ib_sa_multicast *sa)
 	return 0;
 }
 
+static struct ipoib_membership *
+ipoib_membership_alloc(struct ipoib_dev *ipd,
+		       const struct ib_sa_mcmember_rec *rec)
+{
+	struct ipoib_hca *hca = ipd->hca;
+	struct ipoib_membership *member;
+
+	member = kzalloc_obj(*member, GFP_KERNEL);
+	if (!member)
+		return NULL;
+
+	member->ipd = ipd;
+	member->state = IPOIB_MEMBER_PENDING;
+	member->mgid = rec->mgid;
+	member->full = rec->join_state & BIT(FULLMEMBER_JOIN);
+	spin_lock_bh(&hca->members_lock);
+	list_add(&member->entry, &hca->members);
+	spin_unlock_bh(&hca->members_lock);
+	return member;
+}
+
 static void ipoib_membership_free(struct ipoib_membership *member)
 {
+	struct ipoib_hca *hca;
+
 	if (!member)
 		return;
 
 	/* waits for a running callback; after that there is none any more */
 	if (!IS_ERR_OR_NULL(member->sa))
 		ib_sa_free_multicast(member->sa);
+	hca = member->ipd->hca;
+	spin_lock_bh(&hca->members_lock);
+	list_del(&member->entry);
+	spin_unlock_bh(&hca->members_lock);
 	kfree(member);
+}
+
+/* Has an interface of the port asked for a group, to receive it? */
+static bool ipoib_membership_is_ours(struct ipoib_dev *ipd,
+				     const union ib_gid *mgid)
+{
+	const struct ipoib_membership *member;
+	struct ipoib_hca *hca = ipd->hca;
+	bool found = false;
+
+	spin_lock_bh(&hca->members_lock);
+	list_for_each_entry(member, &hca->members, entry) {
+		found = member->full && member->ipd->port == ipd->port &&
+			!memcmp(&member->mgid, mgid, sizeof(*mgid));
+		if (found)
+			break;
+	}
+	spin_unlock_bh(&hca->members_lock);
+
+	return found;
 }
 
 /* Which parts of a request count: of the broadcast group as few as can be. */
@@ -274,14 +321,12 @@ ipoib_membership_request(struct ipoib_dev *ipd, const struct ipoib_mcast *group)
 	struct ipoib_membership *member;
 	struct ib_sa_mcmember_rec rec;
 
-	member = kzalloc_obj(*member, GFP_KERNEL);
+	ipoib_join_fill(ipd, group, &rec);
+	member = ipoib_membership_alloc(ipd, &rec);
 	if (!member)
 		return NULL;
 
-	member->ipd = ipd;
-	member->state = IPOIB_MEMBER_PENDING;
 	ipoib_count(ipd, IPOIB_N_JOIN_REQUESTS);
-	ipoib_join_fill(ipd, group, &rec);
 	member->sa = ib_sa_join_multicast(&ipoib_sa_client, ipd->ibdev,
 					  ipd->port, &rec,
 					  ipoib_join_mask(group->kind),
@@ -1062,7 +1107,7 @@ static bool ipoib_mcast_map(const u8 *addr, const union ib_gid *broadcast,
 /*
  * Has somebody else joined it, to receive it? ib_sa keeps a record for as long
  * as a leave takes, but not the bit. That of a group we ourselves are in with a
- * full membership says nothing.
+ * full membership says nothing, nor does that of one a sibling is in.
  */
 static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid,
 				     const struct ipoib_mcast *own)
@@ -1075,7 +1120,8 @@ static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid,
 		return false;
 
 	return !ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, mgid, &rec) &&
-	       rec.join_state & BIT(FULLMEMBER_JOIN);
+	       rec.join_state & BIT(FULLMEMBER_JOIN) &&
+	       !ipoib_membership_is_ours(ipd, mgid);
 }
 
 static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Groups that user space has joined by itself are left to it on demand."""
 
+import contextlib
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from groupkit import TOOL
+from groupkit import TOOL, member, send
 from labkit import (group_mlid, has_carrier, ip4, on, ping, port_dir, run,
                     set_link, start_on, wait_until, write_attr)
 
@@ -96,6 +97,23 @@ def test_a_group_that_was_sent_to_is_left_to_its_user(processes, tmp_path):
     listen(5, processes, tmp_path)
     wait_until("the other is received", lambda: 5 in attached())
     assert attached() == {4 + LATER, 5}
+
+
+def test_a_group_of_a_sibling_is_no_users():
+    """Two interfaces of one partition hear one group."""
+    group = "239.3.0.7"
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib",
+       "umcast", "1")
+    try:
+        on(1, "ip", "link", "set", "kid", "up")
+        wait_until("carrier", lambda: has_carrier(1, "kid"), timeout=60)
+        with contextlib.ExitStack() as stack:
+            for where in (group, f"{group}%kid"):
+                one = stack.enter_context(member(1, where))
+                wait_until("it is heard", lambda m=one: send(2, group) or
+                           m.count())
+    finally:
+        on(1, "ip", "link", "del", "kid")
 
 
 def test_own_groups_are_back_with_the_cable(processes, tmp_path):
