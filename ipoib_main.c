@@ -1120,7 +1120,8 @@ static int __init ipoib_module_init(void)
 	ipoib_ring_param("send_queue_size", &ipoib_send_queue_size,
 			 IPOIB_TX_RING_LEAST);
 
-	ipoib_teardown = alloc_workqueue("ipoib_teardown", WQ_UNBOUND,
+	ipoib_teardown = alloc_workqueue("ipoib_teardown",
+					 WQ_UNBOUND | WQ_MEM_RECLAIM,
 					 IPOIB_TEARDOWN_MOST);
 	if (!ipoib_teardown) {
 		err = -ENOMEM;
