@@ -26,7 +26,8 @@
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
  * takes 1 or 2, so it may be flushed with RTNL held, outside link.lock.
  * hca->rtnl_wq may take 1, re-reads the state after that, is never flushed
- * under it, and waits for no query, drain or connection while it holds it.
+ * under it, and waits for no query, drain or connection while it holds it. A
+ * third one, the module's, destroys tables of interfaces that are unregistered.
  *
  * Completion and event callbacks come in any context: they schedule NAPI, or
  * post to the link. Nothing that interrupts us takes a lock of ours, so the
