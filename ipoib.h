@@ -1062,6 +1062,7 @@ struct ipoib_fs {
  * @wq: ordered queue, from ndo_init to ndo_uninit
  * @port: port of the HCA, from 1
  * @max_ib_mtu: largest IB MTU the port may ever use
+ * @rcu: frees this, as a NAPI in it was listed; where kfree_rcu() finds it
  * @ud: our transport
  * @drops: packets dropped, by enum ipoib_drop_reason
  * @counts: what else happened, by enum ipoib_count
@@ -1085,7 +1086,6 @@ struct ipoib_fs {
  * @following: a child is just going where its parent went; RTNL
  * @fs: its debugfs files; RTNL
  * @umcast: leave groups alone that user space has joined; RTNL, read anywhere
- * @rcu: frees this: its NAPI was listed
  */
 struct ipoib_dev {
 	struct net_device *netdev;
@@ -1098,6 +1098,7 @@ struct ipoib_dev {
 	struct workqueue_struct *wq;
 	u32 port;
 	unsigned int max_ib_mtu;
+	struct rcu_head rcu;
 
 	struct ipoib_ud ud;
 	atomic64_t drops[IPOIB_DROP_REASONS];
@@ -1121,7 +1122,6 @@ struct ipoib_dev {
 	bool following;
 	struct ipoib_fs fs;
 	bool umcast;
-	struct rcu_head rcu;
 };
 
 /**
