@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from labkit import (KERNEL, KernelLog, attr, edit, ethtool_stats, events,
+from labkit import (DRIVER, KERNEL, KernelLog, attr, edit, ethtool_stats, events,
                     fault, has_carrier, interface_names, link,
                     link_up, on, ping, plug, queue_pairs, reaches, reason, run,
                     start_on, table, wait_until, write_attr)
+from rtnlkit import dump_seconds
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -567,6 +568,29 @@ def cost(kind, tmp_path):
 IDLE_KIB = 64
 
 
+def delete_group(host):
+    on(host, "ip", "link", "del", "group", 77, timeout=300)
+    assert not children(host)
+
+
+def unplug(host):
+    """Its children go with the HCA."""
+    plug(host, "0")
+    wait_until("all are gone", lambda: not children(host), timeout=60)
+
+
+def plug_again(host):
+    plug(host)
+    run("lab-hosts", "adopt", host)
+    wait_until("it answers", lambda: reaches(host, "10.44.0.2"), timeout=60)
+
+
+def add_many(numbers, tmp_path):
+    """Children of host 1, all of one key."""
+    batch(1, [f"link add link ib0 name kid{number} group 77 type ipoib "
+              "pkey 0x8001" for number in numbers], tmp_path)
+
+
 @pytest.mark.long
 def test_many_children_of_one_key(tmp_path):
     """First of all: what others leave behind in caches would hide a cost."""
@@ -577,12 +601,44 @@ def test_many_children_of_one_key(tmp_path):
         assert len(children(1)) == MANY
     ping(1, "10.44.0.2", 5)
     with timed(MANY, "deleted as a group", 100):
-        on(1, "ip", "link", "del", "group", 77, timeout=300)
-    assert not children(1)
+        delete_group(1)
     ping(1, "10.44.0.2", 5)
     dummy = cost("name dm{} group 77 type dummy", tmp_path)
     on(1, "ip", "link", "del", "group", 77, timeout=300)
     print(f"{child:.0f} KiB each, a dummy {dummy:.0f}")
+
+
+@pytest.mark.long
+def test_many_children_of_one_key_go_with_the_hca(tmp_path):
+    add_many(range(MANY), tmp_path)
+    with timed(MANY, "gone with the HCA", 100):
+        unplug(1)
+    plug_again(1)
+
+
+@pytest.mark.long
+def test_listing_takes_as_long_for_each_of_many_as_of_few(tmp_path):
+    """The shortest listings count: what else the machine does is in others."""
+    each, made = {}, 0
+
+    def measured(count):
+        seconds, listed = dump_seconds(1, 30)
+        assert listed >= count
+        each[count] = min(1e6 * seconds / listed, each.get(count, 1e6))
+        return each[count]
+
+    for count in (MANY // 4, MANY // 2, MANY):
+        add_many(range(made, count), tmp_path)
+        made = count
+        measured(count)
+    try:
+        if KERNEL == "uml":
+            wait_until("as little for each of many", lambda: measured(MANY) <
+                       2 * each[MANY // 4])
+    finally:
+        print("us for each of", {count: f"{us:.1f}" for count, us in
+                                 each.items()})
+        delete_group(1)
 
 
 def test_children_that_are_down_have_no_rings(tmp_path):
@@ -615,24 +671,113 @@ def test_children_that_are_down_have_no_rings(tmp_path):
     all_up()
 
 
+def seconds_one_by_one(names, kind, tmp_path):
+    """How long interfaces take to be deleted one by one."""
+    link_to = "link ib0 " if kind.startswith("ipoib") else ""
+    batch(1, [f"link add {link_to}name {name} type {kind}" for name in names],
+          tmp_path)
+    start = time.monotonic()
+    batch(1, [f"link del {name}" for name in names], tmp_path)
+    return time.monotonic() - start
+
+
 @pytest.mark.long
 def test_one_by_one_like_dummies(tmp_path):
-    count = MANY // 4
-
-    def rate(kind, prefix):
-        names = [f"{prefix}{number}" for number in range(count)]
-        link_to = "link ib0 " if kind.startswith("ipoib") else ""
-        batch(1, [f"link add {link_to}name {name} type {kind}"
-                  for name in names], tmp_path)
-        start = time.monotonic()
-        batch(1, [f"link del {name}" for name in names], tmp_path)
-        return count / (time.monotonic() - start)
-
-    dummies = rate("dummy", "dm")
-    ours = rate("ipoib pkey 0x8001", "kid")
+    """In turns, so that both have the same of what else the machine does."""
+    turns = 4
+    seconds = {"ipoib pkey 0x8001": 0, "dummy": 0}
+    for _ in range(turns):
+        for kind in seconds:
+            seconds[kind] += seconds_one_by_one(
+                [f"kid{number}" for number in range(MANY // turns)], kind,
+                tmp_path)
+            assert not children(1)
+    ours, dummies = (MANY / took for took in seconds.values())
     print(f"deleted one by one: {ours:.0f} per second, dummies {dummies:.0f}")
     if KERNEL == "uml":
         assert ours >= 0.8 * dummies
+
+
+# --- Many that are up ---------------------------------------------------------
+
+UP = MANY // 2
+# entries of a ring: those of so many children are to fit into the machine
+SHORT, LONGER = 128, 256
+
+
+@contextlib.contextmanager
+def rings_of(entries):
+    """The driver is loaded with rings of so many entries meanwhile."""
+    run("lab-driver", "unload")
+    try:
+        run("lab-driver", "load", DRIVER, *(
+            f"{way}_queue_size={entries}" for way in ("recv", "send")))
+        yield
+    finally:
+        run("lab-driver", "unload")
+        run("lab-driver", "load", DRIVER)
+
+
+def take_up(count):
+    """All of group 77 have their carrier then."""
+    def carriers():
+        return on(1, "sh", "-c", "cat /sys/class/net/kid*/carrier")
+
+    on(1, "ip", "link", "set", "group", 77, "up", timeout=300)
+    wait_until("carriers", lambda: carriers().stdout.count("1") == count,
+               timeout=120)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", [delete_group, unplug])
+def test_many_children_that_are_up_go(tmp_path, way):
+    """What each of them waits for, they wait for together."""
+    with rings_of(SHORT):
+        add_many(range(UP), tmp_path)
+        take_up(UP)
+        ping(1, "10.44.0.2", 5)
+        # a machine with nothing else to do does twice that
+        with timed(UP, f"{way.__name__}, up", 50):
+            way(1)
+        if way == unplug:
+            plug_again(1)
+        ping(1, "10.44.0.2", 5)
+
+
+def cost_up(count, lines, tmp_path):
+    """KiB that an interface takes that is up."""
+    before = held()
+    batch(1, [f"link add {line}" for line in lines], tmp_path)
+    take_up(count)
+    each = (held() - before) / count
+    on(1, "ip", "link", "del", "group", 77, timeout=300)
+    return each
+
+
+@pytest.mark.long
+def test_an_idle_child_that_is_up_takes_little_beside_its_rings(tmp_path):
+    """Rings of two lengths tell what it would take with rings of none.
+
+    The stack's own queues before them are made short; what it keeps of any
+    interface with as many queues is taken off.
+    """
+    count = MANY * 2 // 5
+    kinds = {name: [f"{more} name kid{number} txqueuelen 1 group 77 {kind}"
+                    for number in range(count)] for name, more, kind in (
+                        ("child", "link ib0", "type ipoib pkey 0x8001"),
+                        ("dummy", "numtxqueues 8", "type dummy"))}
+    each = {}
+    # the first of all fills caches, too
+    for entries in (SHORT, SHORT, LONGER):
+        with rings_of(entries):
+            each[entries] = cost_up(count, kinds["child"], tmp_path)
+    dummy = cost_up(count, kinds["dummy"], tmp_path)
+    child = each[SHORT] - (each[LONGER] - each[SHORT]) * \
+        SHORT / (LONGER - SHORT)
+    print(f"KiB each: {each}, without rings {child:.0f}, a dummy {dummy:.0f}")
+    if KERNEL == "uml":
+        assert each[LONGER] > 1.5 * each[SHORT]
+        assert child - dummy <= IDLE_KIB
 
 
 def test_made_and_deleted_under_traffic():
@@ -683,19 +828,19 @@ def add_each(host, keys, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.lab(hca="pkeys=1024")
-def test_many_children_of_many_keys(keys, tmp_path):
-    """They come in one go, and go with the HCA, but not with its keys."""
+@pytest.mark.parametrize("way", [delete_group, unplug])
+def test_many_children_of_many_keys(keys, tmp_path, way):
+    """They come in one go, and go in one, with the HCA but not with its keys."""
     with timed(MANY, "made", 100):
         add_each(1, keys, tmp_path)
     with timed(MANY, "listed", 1000):
         assert len(children(1)) == MANY
     ping(1, "10.44.0.2", 5)
-    with timed(MANY, "gone with the HCA", 100):
-        plug(1, "0")
-        wait_until("all are gone", lambda: not children(1))
-    plug(1)
-    run("lab-hosts", "adopt", 1)
-    wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
+    with timed(MANY, f"{way.__name__}, many keys", 100):
+        way(1)
+    if way == unplug:
+        plug_again(1)
+    ping(1, "10.44.0.2", 5)
     wait_until("the keys are back", lambda: set(keys) <= set(
         table(1, "pkeys").values()))
 
