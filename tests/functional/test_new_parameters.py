@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
 # Subnet administration: the answer to a Get or Set of a membership
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
-# as it is traced; the driver numbers what can happen to a group
-REFUSED = " event=2 "
+# as it is traced; the driver numbers what can happen to a group, and its
+# states: one that it is in already. A host that begins to send to another
+# meanwhile may be refused that.
+REFUSED = " event=2 state=5->"
 WITHOUT_HANDLE = " event=9 "
 LINK = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
