@@ -417,6 +417,7 @@ enum ipoib_membership_state {
  * @ipd: the interface
  * @entry: entry of hca->members
  * @mgid: the group
+ * @gid: by which the port is in it
  * @full: to receive it
  * @sa: ib_sa's handle; freeing it waits for the callback
  * @state: written by the callback under mcast.lock
@@ -427,6 +428,7 @@ struct ipoib_membership {
 	struct ipoib_dev *ipd;
 	struct list_head entry;
 	union ib_gid mgid;
+	union ib_gid gid;
 	bool full;
 	struct ib_sa_multicast *sa;
 	enum ipoib_membership_state state;

@@ -183,6 +183,7 @@ ipoib_membership_alloc(struct ipoib_dev *ipd,
 	member->ipd = ipd;
 	member->state = IPOIB_MEMBER_PENDING;
 	member->mgid = rec->mgid;
+	member->gid = rec->port_gid;
 	member->full = rec->join_state & BIT(FULLMEMBER_JOIN);
 	spin_lock_bh(&hca->members_lock);
 	list_add(&member->entry, &hca->members);
@@ -207,6 +208,14 @@ static void ipoib_membership_free(struct ipoib_membership *member)
 	kfree(member);
 }
 
+static bool ipoib_membership_is_at(const struct ipoib_membership *member,
+				   const struct ipoib_dev *ipd,
+				   const union ib_gid *mgid)
+{
+	return member->ipd->port == ipd->port &&
+	       !memcmp(&member->mgid, mgid, sizeof(*mgid));
+}
+
 /* Has an interface of the port asked for a group, to receive it? */
 static bool ipoib_membership_is_ours(struct ipoib_dev *ipd,
 				     const union ib_gid *mgid)
@@ -217,10 +226,33 @@ static bool ipoib_membership_is_ours(struct ipoib_dev *ipd,
 
 	spin_lock_bh(&hca->members_lock);
 	list_for_each_entry(member, &hca->members, entry) {
-		found = member->full && member->ipd->port == ipd->port &&
-			!memcmp(&member->mgid, mgid, sizeof(*mgid));
+		found = member->full &&
+			ipoib_membership_is_at(member, ipd, mgid);
 		if (found)
 			break;
+	}
+	spin_unlock_bh(&hca->members_lock);
+
+	return found;
+}
+
+/* By which GID another interface of the port asked for a group, if one did. */
+static bool ipoib_membership_of_sibling(struct ipoib_dev *ipd,
+					const union ib_gid *mgid,
+					union ib_gid *by)
+{
+	const struct ipoib_membership *member;
+	struct ipoib_hca *hca = ipd->hca;
+	bool found = false;
+
+	spin_lock_bh(&hca->members_lock);
+	list_for_each_entry(member, &hca->members, entry) {
+		found = member->ipd != ipd &&
+			ipoib_membership_is_at(member, ipd, mgid);
+		if (found) {
+			*by = member->gid;
+			break;
+		}
 	}
 	spin_unlock_bh(&hca->members_lock);
 
@@ -270,20 +302,25 @@ static bool ipoib_join_is_taken(struct ipoib_dev *ipd,
 }
 
 /*
- * The own GID, unless others are in the group by theirs. That may also be our
- * own one of before, which is about to leave the broadcast group: there it has
- * to be in the way of one attempt first. The other groups come after that one.
+ * The own GID, unless others are in the group by theirs. What ib_sa has may
+ * also be our own membership by the GID of before, which is about to leave, and
+ * the same goes for a sibling that is about to get another GID, too: so what is
+ * there has to be in the way of one attempt first. In groups other than the
+ * broadcast group, which come after that one, ib_sa would not always be, and a
+ * sibling is there to stay.
  */
 static void ipoib_join_gid(struct ipoib_dev *ipd,
 			   const struct ipoib_mcast *group, union ib_gid *gid)
 	__must_hold(&ipd->link.lock)
 {
-	bool may_share = group->kind != IPOIB_MCAST_BROADCAST ||
-			 ipoib_sa_is_no(group->status);
+	bool refused = ipoib_sa_is_no(group->status);
+	bool ask_sibling = refused || group->kind != IPOIB_MCAST_BROADCAST;
 
 	if (group->cur)
 		*gid = group->cur->rec.port_gid;
-	else if (!may_share || !ipoib_join_is_taken(ipd, group, gid))
+	else if (!(ask_sibling &&
+		   ipoib_membership_of_sibling(ipd, &group->mgid, gid)) &&
+		 !(refused && ipoib_join_is_taken(ipd, group, gid)))
 		*gid = ipd->link.gid;
 }
 
