@@ -564,6 +564,14 @@ void ipoib_setup(struct net_device *dev)
 	memcpy(dev->broadcast, &broadcast, sizeof(broadcast));
 }
 
+/* Whoever looks for a NAPI under RCU may still see those in it. */
+static void ipoib_destroy_dev(struct ipoib_dev *ipd)
+{
+	mutex_destroy(&ipd->link.lock);
+	mutex_destroy(&ipd->children.lock);
+	kfree_rcu(ipd, rcu);
+}
+
 /**
  * ipoib_dev_free() - priv_destructor, and undoing of ipoib_dev_tie()
  * @dev: netdev; may have been here before
@@ -585,9 +593,7 @@ void ipoib_dev_free(struct net_device *dev)
 	if (ipd->ud.kept)
 		return;
 
-	mutex_destroy(&ipd->link.lock);
-	mutex_destroy(&ipd->children.lock);
-	kfree_rcu(ipd, rcu);
+	ipoib_destroy_dev(ipd);
 }
 
 /**
@@ -686,17 +692,14 @@ struct ipoib_dev *ipoib_dev_tie(struct net_device *dev, struct ipoib_hca *hca,
 	struct ipoib_dev *ipd;
 	int err;
 
-	err = ipoib_plug_transport(dev, hca->ibdev, port);
-	if (err)
-		return ERR_PTR(err);
-
 	ipd = ipoib_create_dev(hca, port, parent);
-	if (!ipd) {
-		/* ipoib_dev_free() does not come by what is not tied */
-		if (dev->priv_destructor)
-			dev->priv_destructor(dev);
-		dev->priv_destructor = NULL;
+	if (!ipd)
 		return ERR_PTR(-ENOMEM);
+
+	err = ipoib_plug_transport(dev, hca->ibdev, port);
+	if (err) {
+		ipoib_destroy_dev(ipd);
+		return ERR_PTR(err);
 	}
 
 	ipd->netdev = dev;

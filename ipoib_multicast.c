@@ -208,17 +208,12 @@ static void ipoib_membership_free(struct ipoib_membership *member)
 	kfree(member);
 }
 
-static bool ipoib_membership_is_at(const struct ipoib_membership *member,
-				   const struct ipoib_dev *ipd,
-				   const union ib_gid *mgid)
-{
-	return member->ipd->port == ipd->port &&
-	       !memcmp(&member->mgid, mgid, sizeof(*mgid));
-}
-
-/* Has an interface of the port asked for a group, to receive it? */
-static bool ipoib_membership_is_ours(struct ipoib_dev *ipd,
-				     const union ib_gid *mgid)
+/* One of a group, on an interface's port, that fits; its GID goes to @by. */
+static bool ipoib_membership_find(struct ipoib_dev *ipd,
+				  const union ib_gid *mgid,
+				  bool (*fits)(const struct ipoib_membership *,
+					       const struct ipoib_dev *),
+				  union ib_gid *by)
 {
 	const struct ipoib_membership *member;
 	struct ipoib_hca *hca = ipd->hca;
@@ -226,29 +221,9 @@ static bool ipoib_membership_is_ours(struct ipoib_dev *ipd,
 
 	spin_lock_bh(&hca->members_lock);
 	list_for_each_entry(member, &hca->members, entry) {
-		found = member->full &&
-			ipoib_membership_is_at(member, ipd, mgid);
-		if (found)
-			break;
-	}
-	spin_unlock_bh(&hca->members_lock);
-
-	return found;
-}
-
-/* By which GID another interface of the port asked for a group, if one did. */
-static bool ipoib_membership_of_sibling(struct ipoib_dev *ipd,
-					const union ib_gid *mgid,
-					union ib_gid *by)
-{
-	const struct ipoib_membership *member;
-	struct ipoib_hca *hca = ipd->hca;
-	bool found = false;
-
-	spin_lock_bh(&hca->members_lock);
-	list_for_each_entry(member, &hca->members, entry) {
-		found = member->ipd != ipd &&
-			ipoib_membership_is_at(member, ipd, mgid);
+		found = member->ipd->port == ipd->port &&
+			!memcmp(&member->mgid, mgid, sizeof(*mgid)) &&
+			fits(member, ipd);
 		if (found) {
 			*by = member->gid;
 			break;
@@ -257,6 +232,18 @@ static bool ipoib_membership_of_sibling(struct ipoib_dev *ipd,
 	spin_unlock_bh(&hca->members_lock);
 
 	return found;
+}
+
+static bool ipoib_membership_receives(const struct ipoib_membership *member,
+				      const struct ipoib_dev *ipd)
+{
+	return member->full;
+}
+
+static bool ipoib_membership_is_siblings(const struct ipoib_membership *member,
+					 const struct ipoib_dev *ipd)
+{
+	return member->ipd != ipd;
 }
 
 /* Which parts of a request count: of the broadcast group as few as can be. */
@@ -316,12 +303,18 @@ static void ipoib_join_gid(struct ipoib_dev *ipd,
 	bool refused = ipoib_sa_is_no(group->status);
 	bool ask_sibling = refused || group->kind != IPOIB_MCAST_BROADCAST;
 
-	if (group->cur)
+	if (group->cur) {
 		*gid = group->cur->rec.port_gid;
-	else if (!(ask_sibling &&
-		   ipoib_membership_of_sibling(ipd, &group->mgid, gid)) &&
-		 !(refused && ipoib_join_is_taken(ipd, group, gid)))
-		*gid = ipd->link.gid;
+		return;
+	}
+	if (ask_sibling &&
+	    ipoib_membership_find(ipd, &group->mgid,
+				  ipoib_membership_is_siblings, gid))
+		return;
+	if (refused && ipoib_join_is_taken(ipd, group, gid))
+		return;
+
+	*gid = ipd->link.gid;
 }
 
 /*
@@ -1150,6 +1143,7 @@ static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid,
 				     const struct ipoib_mcast *own)
 {
 	struct ib_sa_mcmember_rec rec;
+	union ib_gid by;
 
 	if (!READ_ONCE(ipd->umcast))
 		return false;
@@ -1158,7 +1152,8 @@ static bool ipoib_mcast_left_to_user(struct ipoib_dev *ipd, union ib_gid *mgid,
 
 	return !ib_sa_get_mcmember_rec(ipd->ibdev, ipd->port, mgid, &rec) &&
 	       rec.join_state & BIT(FULLMEMBER_JOIN) &&
-	       !ipoib_membership_is_ours(ipd, mgid);
+	       !ipoib_membership_find(ipd, mgid, ipoib_membership_receives,
+				      &by);
 }
 
 static int __ipoib_mcast_want(struct ipoib_dev *ipd, union ib_gid *mgid)

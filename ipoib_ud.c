@@ -608,6 +608,7 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
  * Return: 0, also when the link has none yet, or an errno.
  */
 int ipoib_txq_take_qkey(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
 {
 	u32 qkey = txq->ipd->ud.qkey;
 
@@ -1126,15 +1127,16 @@ static int ipoib_ud_attach(struct net_device *dev, struct ib_device *ibdev,
 			   union ib_gid *mgid, u16 mlid, int set_qkey, u32 qkey)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	int err = 0;
+	int err;
 
 	if (!ipd->link.acted.pkey || !ipd->ud.num_txq)
 		return -ENXIO;
 
-	if (set_qkey)
+	if (set_qkey) {
 		err = ipoib_ud_set_qkey(ipd, qkey);
-	if (err)
-		return err;
+		if (err)
+			return err;
+	}
 
 	return ib_attach_mcast(ipd->ud.txq[0]->qp, mgid, mlid);
 }
