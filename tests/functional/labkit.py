@@ -141,17 +141,23 @@ def without_opensm():
         wait_until("all ports ACTIVE", all_active)
 
 
-# What OpenSM has of partitions
-PARTITIONS = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"),
-                          "partitions.conf")
+# Where OpenSM finds what it is told, and what it has of partitions
+SM_FOLDER = pathlib.Path(os.environ.get("LAB_SM_CONF", "/run/lab/sm"))
+PARTITIONS = SM_FOLDER / "partitions.conf"
 
 
-def restart_opensm(partitions):
-    """Have it begin anew with other partitions."""
+def restart_opensm(text, file=PARTITIONS, timeout=30):
+    """Have it begin anew with other partitions, or with another file."""
     run("lab-sm", "stop")
-    PARTITIONS.write_text(partitions)
+    file.write_text(text)
     run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active)
+    wait_until("all ports ACTIVE", all_active, timeout=timeout)
+
+
+def reread_partitions(text):
+    """Have it go on with other partitions; groups that it has stay."""
+    PARTITIONS.write_text(text)
+    os.kill(int((SM_FOLDER / "pid").read_text()), signal.SIGHUP)
 
 
 @contextlib.contextmanager

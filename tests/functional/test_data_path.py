@@ -2,20 +2,18 @@
 """What the data path owes the stack: sizes told, packets given back, memory."""
 
 import contextlib
-import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from labkit import (DRIVER, MTU, SLOW, all_active, attr, byte_limits,
+from labkit import (DRIVER, MTU, PARTITIONS, SLOW, attr, byte_limits,
                     ethtool_stats, fault, generous_limits, ip4, ip6, iperf,
-                    link, on, ping, queue_pairs, run, snmp, start_on, table,
-                    wait_until)
+                    link, on, ping, queue_pairs, reread_partitions,
+                    restart_opensm, run, snmp, start_on, table, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -139,7 +137,6 @@ def test_who_sends_by_way_of_another_host_is_told_the_mtu(behind, address):
         assert ethtool_stats(1)["drop_tx_too_big"] > before["drop_tx_too_big"]
 
 
-PARTITIONS = pathlib.Path("/run/lab/sm/partitions.conf")
 # InfiniBand's codes of 4096 and 2048 bytes
 GROUP = "lower=0x0004, ipoib, rate=3, mtu=%d, scope=2 : ALL=full, SELF=full ;\n"
 WIDE, NARROW = GROUP % 5, GROUP % 4
@@ -149,8 +146,7 @@ WIDE, NARROW = GROUP % 5, GROUP % 4
 def wide_child():
     """Children of hosts 1 and 2 on a partition whose group is wide."""
     before = PARTITIONS.read_text()
-    PARTITIONS.write_text(before + WIDE)
-    os.kill(int(PARTITIONS.with_name("pid").read_text()), signal.SIGHUP)
+    reread_partitions(before + WIDE)
     try:
         for host in (1, 2):
             wait_until("the key is there", lambda one=host: 0x8004 in
@@ -165,15 +161,7 @@ def wide_child():
     finally:
         for host in (1, 2):
             on(host, "ip", "link", "del", "wide", check=False)
-        another_start(before)
-
-
-def another_start(partitions):
-    """OpenSM makes the groups of its file when it starts."""
-    run("lab-sm", "stop")
-    PARTITIONS.write_text(partitions)
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active, timeout=60)
+        restart_opensm(before, timeout=60)
 
 
 @pytest.mark.needs("hitless")
@@ -187,7 +175,7 @@ def test_who_knew_a_larger_mtu_is_told_of_the_lower_one(behind, wide_child):
     wait_until("it is forwarded", lambda: behind.ping("10.80.0.2", 56))
     assert behind.ping("10.80.0.2", 4000, "-M", "do")
     before = ethtool_stats(1, "wide")["drop_tx_too_big"]
-    another_start(wide_child + NARROW)
+    restart_opensm(wide_child + NARROW)
     for host in (1, 2):
         wait_until("the MTU is lower",
                    lambda one=host: link(one, "wide")["mtu"] == 2044, timeout=60)

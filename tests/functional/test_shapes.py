@@ -10,7 +10,6 @@ import glob
 import os
 import pathlib
 import re
-import signal
 import sys
 
 import pytest
@@ -18,8 +17,8 @@ import pytest
 from groupkit import member, send
 from labkit import (DRIVER, FABRIC, HOSTS, PARTITIONS, attr, completion_queues,
                     counters, ethtool_stats, fault, has_carrier, ib_port, ip4,
-                    link, link_up, on, ping, reason, restart_opensm, run,
-                    start_on, table, told, wait_until)
+                    link, link_up, on, ping, reason, reread_partitions,
+                    restart_opensm, run, start_on, table, told, wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -440,16 +439,12 @@ WIDE = "wide=0x0004, ipoib, rate=3, mtu=5, scope=2 : ALL=full, SELF=full ;\n"
 @contextlib.contextmanager
 def partition(line):
     """One more that the subnet manager knows of."""
-    def read_again(text):
-        PARTITIONS.write_text(text)
-        os.kill(int(PARTITIONS.with_name("pid").read_text()), signal.SIGHUP)
-
     before = PARTITIONS.read_text()
-    read_again(before + line)
+    reread_partitions(before + line)
     try:
         yield
     finally:
-        read_again(before)
+        reread_partitions(before)
 
 
 @pytest.mark.needs("reason")

@@ -6,19 +6,16 @@ each other.
 """
 
 import contextlib
-import os
-import pathlib
 
 import pytest
 
 from groupkit import member, send
-from labkit import (HOSTS, all_active, credulous, ethtool_stats, ib_port, ip4,
-                    ip6, link, on, ping, run, wait_until)
+from labkit import (HOSTS, SM_FOLDER, credulous, ethtool_stats, ib_port, ip4,
+                    ip6, link, on, ping, restart_opensm, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
-CONFIGURATION = pathlib.Path(os.environ.get("LAB_SM_CONF", "."),
-                             "opensm.conf")
+CONFIGURATION = SM_FOLDER / "opensm.conf"
 OLD, NEW = "fe80000000000000", "fec0000000000001"
 GROUPS = ("239.7.7.7", "ff15::7:7")
 EVERYBODY = range(1, HOSTS + 1)
@@ -36,18 +33,10 @@ def announcements():
     return [ethtool_stats(host)["announcements"] for host in EVERYBODY]
 
 
-def restart_with(text):
-    """OpenSM with this configuration, which it takes when it starts."""
-    run("lab-sm", "stop")
-    CONFIGURATION.write_text(text)
-    run("lab-sm", "start")
-    wait_until("all ports ACTIVE", all_active, timeout=60)
-
-
 def moves_to(wanted, text):
     """OpenSM starts anew, and each port and interface has the prefix."""
     before = announcements()
-    restart_with(text)
+    restart_opensm(text, CONFIGURATION, timeout=60)
     for host in EVERYBODY:
         wait_until("the port has the prefix", lambda h=host: ib_port(
             h, "gids/0").replace(":", "")[:16] == wanted)
@@ -68,7 +57,7 @@ def another_prefix():
         moves_to(OLD, text)
     finally:
         if CONFIGURATION.read_text() != text:
-            restart_with(text)
+            restart_opensm(text, CONFIGURATION, timeout=60)
 
 
 def known(host, address):

@@ -9,7 +9,6 @@ LAB_SECONDS ask for one run, as long as wanted.
 import collections
 import contextlib
 import os
-import pathlib
 import random
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 
 import pytest
 
+from groupkit import TOOL
 from labkit import (FABRIC, HOSTS, LabError, edit, fabric_balances, fault,
                     has_carrier, interface_names, ip4, ip6, is_plugged, lid,
                     on, ping, plug, queue_pairs, reason, reregister, run,
@@ -31,7 +31,6 @@ SECONDS = float(os.environ.get("LAB_SECONDS", "30"))
 # nothing that a user asks for may take longer, whatever else goes on
 PATIENCE = 60
 HOST, HCA = 2, "fab2"
-TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 
 
 def ask(*cmd):
