@@ -15,8 +15,8 @@ def demo(driver="ours", change=""):
 
     The finished command.
     """
-    script = f"sed -e '{change}' tests/demo > /tmp/demo && " \
-        "sh /tmp/demo --inside"
+    script = "changed=$(mktemp) && " \
+        f"sed -e '{change}' tests/demo > $changed && sh $changed --inside"
     return run_lab("run", "--driver", driver, "--hosts", "2", "--", "sh",
                    "-c", script)
 

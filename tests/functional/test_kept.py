@@ -21,7 +21,8 @@ until_so() {
 	fail "$@"
 }
 says() { on host2 cat /sys/class/net/$1/link_reason | grep -q "^$2"; }
-refused() { ! "$@" 2> /tmp/said && grep -q "$REFUSAL" /tmp/said; }
+said=$(mktemp)
+refused() { ! "$@" 2> $said && grep -q "$REFUSAL" $said; }
 cd /sys/kernel/debug/ib_fabric/fab2/faults
 """
 
