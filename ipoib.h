@@ -37,6 +37,7 @@
 #define IPOIB_H
 
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/if_arp.h>
 #include <linux/if_infiniband.h>
 #include <linux/list.h>
@@ -113,6 +114,9 @@
 
 /* joins that wait for their answer at once */
 #define IPOIB_JOINS_MOST	32
+
+/* the HCA's table of memberships has that many bits of an MGID's hash */
+#define IPOIB_MEMBERS_BITS	8
 
 /* groups that are only sent to */
 #define IPOIB_SEND_ONLY_MOST	4096
@@ -426,7 +430,7 @@ enum ipoib_membership_state {
  */
 struct ipoib_membership {
 	struct ipoib_dev *ipd;
-	struct list_head entry;
+	struct hlist_node entry;
 	union ib_gid mgid;
 	union ib_gid gid;
 	bool full;
@@ -1030,7 +1034,7 @@ struct ipoib_sa {
  * @interfaces: how many it ever had
  * @parents: its parent interfaces; only add and remove change the list
  * @members_lock: guards @members
- * @members: what its interfaces asked for, and did not leave
+ * @members: what its interfaces asked for, and did not leave, by MGID
  */
 struct ipoib_hca {
 	struct ib_device *ibdev;
@@ -1039,7 +1043,8 @@ struct ipoib_hca {
 	atomic_t interfaces;
 	struct list_head parents;
 	spinlock_t members_lock; /* order 8 */
-	struct list_head members __guarded_by(&members_lock);
+	struct hlist_head members[BIT(IPOIB_MEMBERS_BITS)]
+		__guarded_by(&members_lock);
 };
 
 /**

@@ -12,6 +12,7 @@
  */
 #include <linux/capability.h>
 #include <linux/ethtool.h>
+#include <linux/hashtable.h>
 #include <linux/in6.h>
 #include <linux/inetdevice.h>
 #include <linux/module.h>
@@ -974,7 +975,7 @@ static struct ipoib_hca *ipoib_create_hca(struct ib_device *ibdev)
 	hca->ibdev = ibdev;
 	INIT_LIST_HEAD(&hca->parents);
 	spin_lock_init(&hca->members_lock);
-	INIT_LIST_HEAD(&hca->members);
+	hash_init(hca->members);
 	if (ipoib_sa_init(&hca->sa, ibdev))
 		goto err_free;
 

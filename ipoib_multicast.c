@@ -10,6 +10,8 @@
  * Stages: table, memberships, address handles, attaching, state machine, work,
  * wanted groups, sending, link's orders, set-up.
  */
+#include <linux/hashtable.h>
+#include <linux/jhash.h>
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
@@ -169,6 +171,11 @@ static int ipoib_membership_news(int status, struct ib_sa_multicast *sa)
 	return 0;
 }
 
+static u32 ipoib_mgid_hash(const union ib_gid *mgid)
+{
+	return jhash(mgid, sizeof(*mgid), 0);
+}
+
 static struct ipoib_membership *
 ipoib_membership_alloc(struct ipoib_dev *ipd,
 		       const struct ib_sa_mcmember_rec *rec)
@@ -186,7 +193,7 @@ ipoib_membership_alloc(struct ipoib_dev *ipd,
 	member->gid = rec->port_gid;
 	member->full = rec->join_state & BIT(FULLMEMBER_JOIN);
 	spin_lock_bh(&hca->members_lock);
-	list_add(&member->entry, &hca->members);
+	hash_add(hca->members, &member->entry, ipoib_mgid_hash(&member->mgid));
 	spin_unlock_bh(&hca->members_lock);
 	return member;
 }
@@ -203,7 +210,7 @@ static void ipoib_membership_free(struct ipoib_membership *member)
 		ib_sa_free_multicast(member->sa);
 	hca = member->ipd->hca;
 	spin_lock_bh(&hca->members_lock);
-	list_del(&member->entry);
+	hash_del(&member->entry);
 	spin_unlock_bh(&hca->members_lock);
 	kfree(member);
 }
@@ -220,7 +227,8 @@ static bool ipoib_membership_find(struct ipoib_dev *ipd,
 	bool found = false;
 
 	spin_lock_bh(&hca->members_lock);
-	list_for_each_entry(member, &hca->members, entry) {
+	hash_for_each_possible(hca->members, member, entry,
+			       ipoib_mgid_hash(mgid)) {
 		found = member->ipd->port == ipd->port &&
 			!memcmp(&member->mgid, mgid, sizeof(*mgid)) &&
 			fits(member, ipd);
