@@ -3,6 +3,7 @@
 
 import contextlib
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -10,6 +11,22 @@ from labkit import hasty, on, start_on, wait_until
 
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 PORT = 5999
+
+# One socket for each group, as a host has a limit for one socket.
+JOIN = """
+import resource, signal, socket, struct, sys
+index = socket.if_nametoindex(sys.argv[2])
+def join(number):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    group = bytes([239, 20, number >> 8, number & 255])
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                 group + struct.pack("4si", bytes(4), index))
+    return s
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+members = [join(number) for number in range(int(sys.argv[1]))]
+print("joined", flush=True)
+signal.pause()
+"""
 
 
 class Member:
@@ -49,6 +66,19 @@ def member(host, group):
         yield one
     finally:
         one.leave()
+
+
+@contextlib.contextmanager
+def members(host, count, name="ib0"):
+    """Sockets of a host in 239.20.0.0 and the next groups, until it ends."""
+    process = start_on(host, sys.executable, "-c", JOIN, count, name,
+                       stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "joined\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def send(host, group, count=1, pause=0.005):

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Many groups, groups that are only sent to, and refusals."""
 
+import contextlib
 import re
-import subprocess
 import sys
 import time
 
 import pytest
 
-from groupkit import groups_left, member, send, sending
+from groupkit import groups_left, member, members, send, sending
 from labkit import (KERNEL, SLOW, debug_files, edit, ethtool_stats, fault, ip4,
                     lid, mentions, on, ping, pinging, port_dir, reregister,
-                    run, start_on, switch_port, traced, wait_until)
+                    run, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -20,22 +20,6 @@ SM = "fab0/port1"
 # Subnet administration: the answer to a Get or Set of a membership
 MEMBER_RECORD = "class=3 method=0x81 attr=0x38"
 
-# One socket for each group, as a host has a limit for one socket.
-JOIN = """
-import signal, socket, struct, sys
-index = socket.if_nametoindex("ib0")
-def join(number):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    group = bytes([239, 20, number >> 8, number & 255])
-    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
-                 group + struct.pack("4si", bytes(4), index))
-    return s
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-members = [join(number) for number in range(int(sys.argv[1]))]
-print("joined", flush=True)
-signal.pause()
-"""
 SEND = """
 import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -58,15 +42,9 @@ def test_many_groups_come_and_go_beside_a_ping():
     """None is lost, and none waits for long."""
     wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
     with pinging(1, ip4(2), 0.01) as pinger:
-        member = start_on(1, sys.executable, "-c", JOIN, COUNT,
-                          stdout=subprocess.PIPE)
-        try:
-            assert member.stdout.readline() == "joined\n"
+        with members(1, COUNT):
             wait_until("all are received",
                        lambda: attached(1, 20) == COUNT, timeout=120)
-        finally:
-            member.kill()
-            member.wait()
         wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
     assert pinger.lost == 0
     assert pinger.slowest_ms <= 50 * SLOW
@@ -161,17 +139,12 @@ def test_the_first_retry_comes_within_a_second():
                 reversed(found.findall(text))}
 
     refusal, retry = 2, 5
-    with traced("ipoib/ipoib_mcast") as lines:
+    with traced("ipoib/ipoib_mcast") as lines, contextlib.ExitStack() as stack:
         with fault(f"switch0/port{switch_port(1)}", "corrupt",
                    "every=1 qp=gsi at=4 xor=0200"):
-            member = start_on(1, sys.executable, "-c", JOIN, 1,
-                              stdout=subprocess.PIPE)
+            stack.enter_context(members(1, 1))
             wait_until("it was refused", lambda: refusal in when())
-        try:
-            wait_until("it is granted", lambda: attached(1, 20) == 1)
-        finally:
-            member.kill()
-            member.wait()
+        wait_until("it is granted", lambda: attached(1, 20) == 1)
         times = when()
     assert 0.3 <= times[retry] - times[refusal] <= 1 * SLOW
 
@@ -226,18 +199,12 @@ def test_groups_that_may_not_ask_yet_wait_for_an_answer():
     before = failed()
     with fault(f"switch0/port{switch_port(1)}", "mad",
                f"drop {MEMBER_RECORD} every=1"):
-        member = start_on(1, sys.executable, "-c", JOIN, 80,
-                          stdout=subprocess.PIPE)
-        try:
-            assert member.stdout.readline() == "joined\n"
+        with members(1, 80):
             wait_until("the first have had no answer",
                        lambda: failed() >= before + 32, timeout=60)
             with traced(WORK) as begun:
                 wait_until("nor have the next",
                            lambda: failed() >= before + 64, timeout=60)
-        finally:
-            member.kill()
-            member.wait()
     assert mentions(begun(), "function ipoib_mcast_work") <= 64
     wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
 

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from cablekit import Datagram, capture, packets
-from groupkit import groups_left, member, send
-from labkit import (has_carrier, ip4, ip6, lid, link, link_up, mentions, on,
-                    ping, reregister, run, traced, wait_until)
+from groupkit import groups_left, member, members, send
+from labkit import (KERNEL, fault, has_carrier, ip4, ip6, lid, link, link_up,
+                    mentions, on, ping, reregister, run, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -237,3 +237,56 @@ def test_senders_with_two_guids_stay_senders():
             assert join_states(mixed) == {parent: FULL | SEND_ONLY}
         with groups_left(1):
             wait_until("nobody is in it", lambda: not join_states(mixed))
+
+
+# --- A GUID that changes while groups are joined ------------------------------
+
+COUNT = 500 if KERNEL == "uml" else 100
+LATE_MS = (1, 4, 16, 64)
+
+
+def partition_members(who):
+    """Groups of PKEY that the SA has a GID in."""
+    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
+    return {fields["MGID"] for fields in (
+        dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
+        for record in text.split("MCMemberRecord member dump:")[1:])
+            if f"401b:{PKEY:x}:" in fields["MGID"] and
+            ipaddress.ip_address(fields["PortGid"]).packed == who}
+
+
+@pytest.mark.long
+def test_many_groups_follow_the_guid():
+    """However long it takes to leave them by the old one."""
+    def become(guid):
+        on(1, "ip", "link", "set", "ib0", "address", ":".join(
+            link(1)["address"].split(":")[:12] + guid))
+
+    def all_by(new, old):
+        wait_until("it is in all by the new", lambda:
+                   len(partition_members(new)) > COUNT, timeout=60)
+        wait_until("the old is in none", lambda: not partition_members(old))
+
+    own = link(1)["address"].split(":")[12:]
+    with alias(), child(1, "kid", "type", "ipoib", "pkey", hex(PKEY)):
+        # the child goes down with it
+        on(1, "ip", "link", "set", "ib0", "down")
+        on(1, "ip", "link", "set", "kid", "up")
+        old = gid(link(1, "kid")["address"])
+        try:
+            with members(1, COUNT, "kid"):
+                all_by(old, bytes(16))
+                # the link's own group is left first, and joined again when
+                # that is answered, while others are left
+                for turn, late_ms in enumerate(LATE_MS):
+                    with fault("fab0/port1", "mad", f"delay={late_ms} class=3 "
+                               "method=0x95 attr=0x38 nth=1"):
+                        become((words(GUID), own)[turn % 2])
+                        new = gid(link(1, "kid")["address"])
+                        assert new != old
+                        all_by(new, old)
+                    old = new
+        finally:
+            become(own)
+            link_up(1)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
