@@ -46,6 +46,7 @@ MARKERS = (
     "core: what has to work before anything else is worth a look",
     "smoke: one of the few that run on emulated machines every day",
     "long: takes its time, and runs in full runs only",
+    "apart(part): one of so many that they have a lane of their own in those",
     "instrumented(kernel...): of what is ours, on kernels that look for faults "
     "themselves, or on some of these",
     "debian: needs modules that only Debian's kernels have",
@@ -57,9 +58,15 @@ MARKERS = (
 INSTRUMENTED = ("kasan", "debug")
 DEBIAN = ("6.1", "6.12", "7.3")
 
+# The lanes of their own, see apart(part).
+PARTS = ("matrix", "failures", "unrest")
+
 # How much of what fits is run; has(marker) asks a test.
 CHOICES = {
+    **{part: lambda has, part=part: has("apart") and
+       has("apart").args == (part,) for part in PARTS},
     "all": lambda has: True,
+    "rest": lambda has: not has("apart"),
     "short": lambda has: not has("long"),
     "core": lambda has: has("core") and not has("long"),
     "smoke": lambda has: has("smoke") and not has("long"),

@@ -185,6 +185,17 @@ def test_each_lane_of_the_full_run_chooses_tests(check):
     assert all(collected(check.COMPLETE).values())
 
 
+def test_parts_of_a_lane_are_all_of_it(check):
+    parts = [lane for lane in check.COMPLETE if lane.name in {
+        "debug/ours", *(f"debug/ours/{part}" for part in check.APART)}]
+    assert len(parts) == 1 + len(check.APART)
+    tests = collected([*parts, lane_kinds.GuestLane("debug", "ours", "all",
+                                                    "whole")])
+    every = tests.pop("debug/ours/whole")
+    assert sorted(sum(tests.values(), [])) == sorted(every)
+    assert all(tests.values())
+
+
 def test_a_named_lane_runs_alone(check):
     lane, = check.choose(["build/7.3/clang-19"], full=False)
     assert lane.name == "build/7.3/clang-19"

@@ -597,10 +597,14 @@ def says_why(said):
         errno.EINVAL)) or said == "no interface", said
 
 
+# All but a few take their time.
+RARE = pytest.mark.long, pytest.mark.apart("failures")
+
+
 def crossed(sources):
-    """Each deed with each source; all but a few take their time."""
-    return [pytest.param(name, source, id=f"{name}-{source}", marks=[] if (
-        name, source) in EVERYDAY else pytest.mark.long)
+    """Each deed with each source."""
+    return [pytest.param(name, source, id=f"{name}-{source}", marks=() if (
+        name, source) in EVERYDAY else RARE)
             for name in DEEDS for source in sources]
 
 
@@ -616,8 +620,8 @@ def test_each_address_handle_of_an_open_fails(tmp_path):
     assert each(DEEDS["open"](tmp_path), Verb(HOST, "create_ah"))
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=RARE)
+                                  for name in DEEDS])
 def test_each_verb_fails(name, tmp_path):
     deed = DEEDS[name](tmp_path)
     sites = {verb: each(deed, Verb(HOST, verb)) for verb in VERBS}

@@ -21,7 +21,7 @@ from labkit import (FABRIC, HEALING, HOSTS, attr, completion_queues, edit,
                     sums_agree, table, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason"),
-              pytest.mark.long]
+              pytest.mark.long, pytest.mark.apart("matrix")]
 
 HCA, PORT, SM = "fab2", "fab2/port1", "fab0/port1"
 VERBS = ("query_port", "query_pkey", "query_gid", "create_ah", "create_cq",

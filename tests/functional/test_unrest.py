@@ -24,7 +24,7 @@ from labkit import (FABRIC, HOSTS, LabError, edit, fabric_balances, fault,
                     set_link, spray, start_on, sums_agree, table, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason"),
-              pytest.mark.long]
+              pytest.mark.long, pytest.mark.apart("unrest")]
 
 SEEDS = [int(word) for word in os.environ.get("LAB_SEED", "1 2 3").split()]
 SECONDS = float(os.environ.get("LAB_SECONDS", "30"))
