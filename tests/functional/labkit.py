@@ -845,6 +845,23 @@ def completion_queues(host):
     return queues
 
 
+def packets_by_queue(stats):
+    """What each transmit queue sent, of `ethtool -S`."""
+    return {int(m.group(1)): value for name, value in stats.items()
+            if (m := re.fullmatch(r"tx(\d+)_packets", name))}
+
+
+@contextlib.contextmanager
+def tx_queues(host, count):
+    """A host's ib0 has so many transmit queues meanwhile."""
+    before = len(packets_by_queue(ethtool_stats(host)))
+    on(host, "ethtool", "-L", "ib0", "tx", count)
+    try:
+        yield
+    finally:
+        on(host, "ethtool", "-L", "ib0", "tx", before)
+
+
 def queue_pairs(host):
     """A host's queue pairs by number, each a dict of words."""
     pairs = {}

@@ -13,7 +13,7 @@ from labkit import (BROADCAST, DRIVER, FABRIC, KERNEL, SLOW, all_active, edit,
                     ethtool_stats, events, fault, group_mlid, has_carrier,
                     inject, ip4, ip6, lid, link, link_up, mft, on, ping,
                     pinging, port_dir, queue_pairs, run, set_link, switch_port,
-                    table, wait_until, within)
+                    table, tx_queues, wait_until, within)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -416,16 +416,17 @@ def test_a_queue_pair_is_healed_and_keeps_its_number(state, stage):
 def test_a_queue_that_takes_no_qkey_does_not_cost_the_carrier(place):
     """It has sent nothing since it ails, so nobody has noticed."""
     before = ethtool_stats(2)["heal_sqe"]
-    set_state(2, ud_pairs(2)[place], "sqe")
-    set_link(2, "down")
-    wait_until("no carrier", lambda: not has_carrier(2))
-    set_link(2, "up")
-    wait_until("carrier", lambda: has_carrier(2), timeout=60)
-    wait_until("all work, with the Q_Key", lambda: {
-        (pair["state"], pair["qkey"]) for qpn, pair in queue_pairs(2).items()
-        if qpn > 1} == {("RTS", "0x00000b1b")})
-    assert ethtool_stats(2)["heal_sqe"] > before
-    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+    with tx_queues(2, 2):
+        set_state(2, ud_pairs(2)[place], "sqe")
+        set_link(2, "down")
+        wait_until("no carrier", lambda: not has_carrier(2))
+        set_link(2, "up")
+        wait_until("carrier", lambda: has_carrier(2), timeout=60)
+        wait_until("all work, with the Q_Key", lambda: {
+            (pair["state"], pair["qkey"]) for qpn, pair in
+            queue_pairs(2).items() if qpn > 1} == {("RTS", "0x00000b1b")})
+        assert ethtool_stats(2)["heal_sqe"] > before
+        wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
 
 
 def test_a_completion_queue_in_error_is_made_anew():
