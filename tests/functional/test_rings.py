@@ -245,7 +245,9 @@ def test_an_address_handle_dies_though_a_queue_is_added(as_before):
     with member(1, "239.1.2.3") as listener:
         wait_until("the group has a handle", lambda: GROUP in handles.read_text())
         with fault("fab1", "completions", "stall dir=send"):
-            ping(1, ip4(2), 1)
+            # what the stack sends by itself may have taken the only room
+            ping(1, ip4(2), 1, check=False)
+            assert any(one["held"] for one in completion_queues(1))
             listener.leave()
             wait_until("the group is left", lambda: GROUP not in groups.read_text())
             # nothing tells of the moment when the handle has looked at them
