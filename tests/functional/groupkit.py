@@ -3,11 +3,12 @@
 
 import contextlib
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
-from labkit import hasty, on, start_on, wait_until
+from labkit import hasty, on, run, start_on, wait_until
 
 TOOL = pathlib.Path(__file__).with_name("mcast_tool.py")
 PORT = 5999
@@ -79,6 +80,15 @@ def members(host, count, name="ib0"):
     finally:
         process.kill()
         process.wait()
+
+
+def memberships():
+    """What the SA has: MGID, port GID and join state of each, GIDs as text."""
+    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
+    for record in text.split("MCMemberRecord member dump:")[1:]:
+        fields = dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
+        yield fields["MGID"], fields["PortGid"], \
+            int(fields["ScopeState"], 16) & 0xf
 
 
 def send(host, group, count=1, pause=0.005):

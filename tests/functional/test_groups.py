@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from groupkit import groups_left, member, members, send, sending
+from groupkit import (groups_left, member, members, memberships, send,
+                      sending)
 from labkit import (KERNEL, SLOW, debug_files, edit, ethtool_stats, fault, ip4,
                     lid, mentions, on, ping, pinging, port_dir, reregister,
-                    run, switch_port, traced, wait_until)
+                    switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -55,13 +56,8 @@ FULL, SEND_ONLY = 1, 8
 
 def join_states(number):
     """What the SA has hosts for in group 239.30.0.NUMBER, by their GIDs."""
-    found = {}
-    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
-    for record in text.split("MCMemberRecord member dump:")[1:]:
-        fields = dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
-        if fields["MGID"] == f"ff12:401b:ffff::f1e:{number:x}":
-            found[fields["PortGid"]] = int(fields["ScopeState"], 16) & 0xf
-    return found
+    return {who: state for mgid, who, state in memberships()
+            if mgid == f"ff12:401b:ffff::f1e:{number:x}"}
 
 
 def only_host_1(state):

@@ -3,12 +3,11 @@
 
 import contextlib
 import ipaddress
-import re
 
 import pytest
 
 from cablekit import Datagram, capture, packets
-from groupkit import groups_left, member, members, send
+from groupkit import groups_left, member, members, memberships, send
 from labkit import (KERNEL, fault, has_carrier, ip4, ip6, lid, link, link_up,
                     mentions, on, ping, reregister, run, traced, wait_until)
 
@@ -159,13 +158,8 @@ def mgid(group):
 
 def join_states(group):
     """What the SA has host 1 for in a group, by GID."""
-    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
-    found = {}
-    for record in text.split("MCMemberRecord member dump:")[1:]:
-        fields = dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
-        if fields["MGID"] == str(mgid(group)):
-            found[ipaddress.ip_address(fields["PortGid"]).packed] = \
-                int(fields["ScopeState"], 16) & 0xf
+    found = {ipaddress.ip_address(who).packed: state
+             for one, who, state in memberships() if one == str(mgid(group))}
     return {who: state for who, state in found.items()
             if who in (gid(link(1)["address"]), gid(address_of_own()))}
 
@@ -247,12 +241,9 @@ LATE_MS = (1, 4, 16, 64)
 
 def partition_members(who):
     """Groups of PKEY that the SA has a GID in."""
-    text = run("saquery", "-C", "fab0", "-m", "--smkey", "1").stdout
-    return {fields["MGID"] for fields in (
-        dict(re.findall(r"^\s*(\w+)\.*(\S+)$", record, re.M))
-        for record in text.split("MCMemberRecord member dump:")[1:])
-            if f"401b:{PKEY:x}:" in fields["MGID"] and
-            ipaddress.ip_address(fields["PortGid"]).packed == who}
+    return {group for group, by, _ in memberships()
+            if f"401b:{PKEY:x}:" in group and
+            ipaddress.ip_address(by).packed == who}
 
 
 @pytest.mark.long

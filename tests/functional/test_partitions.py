@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from groupkit import memberships
 from labkit import (DRIVER, KERNEL, PARTITIONS, KernelLog, attr, edit,
                     ethtool_stats, events, fault, has_carrier, interface_names,
                     link, link_up, on, ping, plug, queue_pairs, reaches,
@@ -452,12 +453,10 @@ def test_a_guid_of_ones_own():
     wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)
 
 
-def memberships(pkey):
+def members_of(pkey):
     """Port GIDs in each group of a partition, as the administrator has them."""
-    out = run("saquery", "-C", "fab0", "--smkey", 1, "-m").stdout
     found = {}
-    for mgid, port_gid in re.findall(
-            r"MGID\.+(\S+)\s+Mlid\.+\S+\s+PortGid\.+(\S+)", out):
+    for mgid, port_gid, _ in memberships():
         if f"401b:{pkey:x}:" in mgid or f"601b:{pkey:x}:" in mgid:
             found.setdefault(mgid, set()).add(
                 ipaddress.IPv6Address(port_gid))
@@ -488,14 +487,14 @@ def test_a_parents_guid_is_a_running_childs_too():
         for to in ("10.86.0.2", "fd86::2"):
             wait_until("an answer", lambda one=to: ping(1, one, 1,
                                                         check=False))
-        assert old in memberships(PKEY)["ff12:401b:8001::ffff:ffff"]
+        assert old in members_of(PKEY)["ff12:401b:8001::ffff:ffff"]
         on(2, "ip", "link", "set", "ib0", "address", wanted)
         new = gid(link(2, NAME)["address"])
         assert new == gid(wanted) != old
         wait_until("it is in the group by its new one", lambda: new in
-                   memberships(PKEY)["ff12:401b:8001::ffff:ffff"])
+                   members_of(PKEY)["ff12:401b:8001::ffff:ffff"])
         wait_until("the old is in none", lambda: not any(
-            old in gids for gids in memberships(PKEY).values()))
+            old in gids for gids in members_of(PKEY).values()))
         wait_until("carrier", lambda: has_carrier(2, NAME))
         for to in ("10.86.0.2", "fd86::2"):
             on(1, "ip", "neigh", "flush", "dev", NAME)

@@ -11,9 +11,9 @@ import pytest
 
 from groupkit import member
 from labkit import (FABRIC, SLOW, completion_queues, ethtool_stats, fault,
-                    inject, ip4, lid, link, link_up, numbers, on, ping,
-                    pinging, queue_pairs, spray, spread_flows, start_on,
-                    wait_until)
+                    inject, ip4, lid, link, link_up, numbers, on,
+                    packets_by_queue, ping, pinging, queue_pairs, spray,
+                    spread_flows, start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -29,8 +29,7 @@ def channels(host, name="ib0"):
 def sending_queues(host, where=None):
     spray(host, where.peer if where else ip4(2 if host == 1 else 1))
     stats = ethtool_stats(host, where.name if where else "ib0")
-    return {int(found.group(1)) for name, count in stats.items()
-            if (found := re.fullmatch(r"tx(\d+)_packets", name)) and count}
+    return {queue for queue, count in packets_by_queue(stats).items() if count}
 
 
 @pytest.fixture
