@@ -835,6 +835,8 @@ static void ipoib_mcast_why_done(struct ipoib_sa_waiter *waiter, int status,
 		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 	/* pairs with the acquire in ipoib_mcast_exit(); the last of @ipd */
 	smp_store_release(&mcast->asking_why, false);
+	/* who waits sees that, or is seen: pairs with the one of his wait */
+	smp_mb();
 	wake_up_var(&mcast->asking_why);
 }
 
