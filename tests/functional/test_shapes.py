@@ -15,10 +15,11 @@ import sys
 import pytest
 
 from groupkit import member, send
-from labkit import (DRIVER, FABRIC, HOSTS, PARTITIONS, attr, completion_queues,
-                    counters, ethtool_stats, fault, has_carrier, ib_port, ip4,
-                    link, link_up, on, ping, reason, reread_partitions,
-                    restart_opensm, run, start_on, table, told, wait_until)
+from labkit import (DRIVER, FABRIC, HOSTS, KERNEL, PARTITIONS, attr,
+                    completion_queues, counters, ethtool_stats, fault,
+                    has_carrier, ib_port, ip4, link, link_up, on, ping, reason,
+                    reread_partitions, restart_opensm, run, start_on, table,
+                    told, wait_until)
 from offloadkit import growth
 
 pytestmark = pytest.mark.needs("netdev")
@@ -287,8 +288,14 @@ def test_small_packets_go_within_the_request_where_that_is_offered():
 # --- A netdev of the HCA's own ----------------------------------------------
 
 def receive_queues(host, name="ib0"):
-    return on(host, "sh", "-c",
-              f"ls -d /sys/class/net/{name}/queues/rx-*").stdout.split()
+    """For how many there is room, and how many there are."""
+    there = on(host, "ls", f"/sys/class/net/{name}/queues").stdout.split()
+    return (link(host, name).get("num_rx_queues"),
+            sum(queue.startswith("rx-") for queue in there))
+
+
+# A kernel for one processor shows neither.
+ONE_OF_FOUR = (None, 0) if KERNEL == "debug" else (4, 1)
 
 
 @pytest.mark.needs("rings")
@@ -297,12 +304,10 @@ def test_there_is_one_receive_queue_wherever_more_could_be():
     """A netlink child is made before it is known of which HCA."""
     on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
     try:
-        assert link(1, "kid")["num_rx_queues"] == 4
-        assert len(receive_queues(1, "kid")) == 1
+        assert receive_queues(1, "kid") == ONE_OF_FOUR
     finally:
         on(1, "ip", "link", "del", "kid")
-    assert link(3)["num_rx_queues"] == 4
-    assert len(receive_queues(3)) == 1
+    assert receive_queues(3) == ONE_OF_FOUR
 
 
 # What an HCA's own netdev counts in the fabric, see fab_netdev.c.
