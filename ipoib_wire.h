@@ -1446,7 +1446,8 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
  * @IPOIB_WHY_RESTARTING: the queue pairs are being started anew, or all is done
  *	but telling the stack
  * @IPOIB_WHY_MTU_MISMATCH: the broadcast group's MTU is more than the port can
- * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer
+ * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer, or ib_core
+ *	knows no way to it
  * @IPOIB_WHY_BCAST_JOINING: the broadcast group is not joined yet
  * @IPOIB_LINK_REASONS: how many there are
  */
@@ -1507,7 +1508,9 @@ ipoib_link_why_joining(const struct ipoib_link_facts *facts)
 		return IPOIB_WHY_RESTARTING;
 	if (facts->status == -EMSGSIZE)
 		return IPOIB_WHY_MTU_MISMATCH;
-	if (!facts->sm_lid || facts->status == -ETIMEDOUT)
+	/* -EAGAIN: ib_core could not make the address handle to it */
+	if (!facts->sm_lid || facts->status == -ETIMEDOUT ||
+	    facts->status == -EAGAIN)
 		return IPOIB_WHY_SM_UNREACHABLE;
 
 	return IPOIB_WHY_BCAST_JOINING;

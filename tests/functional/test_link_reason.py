@@ -122,6 +122,22 @@ def test_sm_unreachable():
     back(2)
 
 
+def test_no_way_to_the_subnet_manager():
+    """ib_core asks for it once when something changes, and then no more."""
+    free = max(table(2, "pkeys")) + 1
+    with fault("fab2", "verbs", "create_ah every=1") as struck:
+        edit(2, "pkeys", f"{free} 0x8066")
+        wait_until("it was asked for in vain", lambda: struck.hit)
+    on(2, "ip", "link", "set", "ib0", "down")
+    on(2, "ip", "link", "set", "ib0", "up")
+    why(2, "sm-unreachable")
+    assert "status=-11 " in attr(2, "link_reason")
+    set_link(2, "down")
+    edit(2, "pkeys", f"{free} 0")
+    set_link(2, "up")
+    back(2)
+
+
 def test_bcast_joining_tells_status_and_tries():
     """The group is gone, and the subnet manager does not make it."""
     with fault("fab2", "verbs", "attach_mcast every=1 errno=ENOSPC"):

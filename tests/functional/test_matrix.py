@@ -252,6 +252,27 @@ def answers():
     return ping(1, ip4(2), 1, "-W", 1, check=False)
 
 
+def is_up():
+    """Has it a carrier? Only an HCA that is back may have it down still."""
+    return has_carrier(2) or on(2, "ip", "link", "set", "ib0", "up",
+                                check=False) and False
+
+
+def has_no_way():
+    """ib_core asks for the way to the subnet manager once when something
+    changes, and no more when a fault has kept it from that."""
+    return "status=-11 " in attr(2, "link_reason")
+
+
+def come_up():
+    wait_until("carrier, or no way to the subnet manager",
+               lambda: is_up() or has_no_way(), timeout=90)
+    if not has_carrier(2):
+        set_link(2, "down")
+        set_link(2, "up")
+    wait_until("carrier", is_up, timeout=90)
+
+
 @pytest.fixture(autouse=True)
 def mended():
     """Up and answering, whatever a fault has left, and each packet counted."""
@@ -259,9 +280,7 @@ def mended():
     for name in interface_names(2) - {"lo", "ib0"}:
         on(2, "ip", "link", "del", name, check=False)
     assert interface_names(2) == {"lo", "ib0"}
-    wait_until("carrier", lambda: has_carrier(2) or on(
-        2, "ip", "link", "set", "ib0", "up", check=False) and False,
-        timeout=90)
+    come_up()
     on(2, "ip", "addr", "replace", f"{ip6(2)}/64", "dev", "ib0", "nodad")
     wait_until("an answer", answers, timeout=60)
     wait_until("sent is delivered or dropped", fabric_balances, timeout=60)

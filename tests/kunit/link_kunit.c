@@ -414,6 +414,9 @@ static void why_without_a_subnet_manager(struct kunit *test)
 {
 	struct ipoib_link_facts facts = link_joining();
 
+	facts.status = -EAGAIN;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
+	facts.status = 0;
 	facts.sm_lid = 0;
 	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
 }
