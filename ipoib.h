@@ -955,6 +955,7 @@ enum ipoib_rtnl_job {
  * @lock: everything below but @posted, @jobs and the works
  * @state: written by ipoib_link_set_state() alone; senders read it as a hint
  * @acted: the levels last acted on
+ * @seen: the levels as they were last read
  * @pkey: own P_Key in full-member form, in the table or not; 0 before the first
  * @gid: own GID
  * @alias: interface id that is not the port's, or 0
@@ -972,6 +973,7 @@ struct ipoib_link {
 	struct mutex lock; /* order 4 */
 	enum ipoib_link_state state __guarded_by(&lock);
 	struct ipoib_link_view acted __guarded_by(&lock);
+	struct ipoib_link_view seen __guarded_by(&lock);
 	u16 pkey __guarded_by(&lock);
 	union ib_gid gid __guarded_by(&lock);
 	__be64 alias __guarded_by(&lock);

@@ -69,8 +69,7 @@ static int ipoib_pkey_look(struct ipoib_dev *ipd, u16 pkey,
 /*
  * A parent keeps the P_Key it came up with wherever it moves to in the table,
  * takes the first entry only when its own is gone, and goes home when that
- * comes back. A child's is for life. And what an HCA does not answer it has not
- * said to be gone.
+ * comes back. A child's is for life. A query that fails is no change.
  */
 static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
@@ -80,18 +79,17 @@ static void ipoib_pkey_find(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	err = ipoib_pkey_look(ipd, ipd->home_pkey, view);
 	if (err == -ENOENT)
 		err = ipoib_pkey_look(ipd, ipd->link.pkey, view);
-	if (!err)
-		return;
-	if (err != -ENOENT) {
+	if (err == -ENOENT) {
+		view->pkey = 0;
+		view->pkey_index = 0;
+		if (!ipd->parent)
+			err = ipoib_port_pkey(ipd->ibdev, ipd->port, 0,
+					      &view->pkey);
+	}
+	if (err && err != -ENOENT) {
 		view->pkey = ipd->link.acted.pkey;
 		view->pkey_index = ipd->link.acted.pkey_index;
-		return;
 	}
-
-	view->pkey_index = 0;
-	if (ipd->parent ||
-	    ipoib_port_pkey(ipd->ibdev, ipd->port, 0, &view->pkey))
-		view->pkey = 0;
 }
 
 /*
@@ -124,13 +122,15 @@ static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 {
 	lockdep_assert_held(&ipd->link.lock);
 
-	memset(view, 0, sizeof(*view));
+	/* of a port that does not answer the last known values stand */
+	*view = ipd->link.seen;
+	ipoib_port_view(ipd->ibdev, ipd->port, view);
 	ipoib_pkey_find(ipd, view);
 	ipoib_mcast_broadcast_view(ipd, &view->bcast);
-	ipoib_port_view(ipd->ibdev, ipd->port, view);
 	view->gid_valid = ipoib_gid_is_good(ipd);
 	view->ready = view->port_serves && view->gid_valid &&
 		      !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
+	ipd->link.seen = *view;
 }
 
 /* ---- link ---- */

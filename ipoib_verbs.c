@@ -269,18 +269,15 @@ int ipoib_port_max_mtu(struct ib_device *ibdev, u32 port,
  * ipoib_port_view() - read what a link is decided by from its port
  * @ibdev: HCA
  * @port: from 1
- * @view: gets both LIDs and the port's state
- *
- * An HCA that does not answer has no port, and @view says so.
+ * @view: gets both LIDs and the port's state; keeps them when the query fails
  */
 void ipoib_port_view(struct ib_device *ibdev, u32 port,
 		     struct ipoib_link_view *view)
 {
 	struct ib_port_attr attr;
 
-	memset(&attr, 0, sizeof(attr));
 	if (ib_query_port(ibdev, port, &attr))
-		attr.state = IB_PORT_NOP;
+		return;
 
 	view->lid = attr.lid;
 	view->sm_lid = attr.sm_lid;

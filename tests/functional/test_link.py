@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from labkit import (BROADCAST, HOSTS, group_mlid, has_carrier, ip4, ip6, link, mft, on,
-                    ping, run, set_link, switch_port, wait_until)
+from labkit import (BROADCAST, HOSTS, attr, fault, group_mlid, has_carrier, ip4, ip6,
+                    link, mft, on, ping, run, set_link, switch_port, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -157,3 +157,35 @@ def test_moving_to_another_namespace_and_back(aside):
     wait_until("carrier is back", lambda: has_carrier(2))
     wait_until("host 2 answers again",
                lambda: ping(1, ip4(2), 1, check=False))
+
+
+def carrier_changes(host):
+    return int(attr(host, "carrier_changes"))
+
+
+@pytest.mark.needs("hitless")
+def test_carrier_stays_when_a_port_query_fails():
+    """A query that fails says nothing of the port."""
+    before = carrier_changes(2)
+    with fault("fab2", "verbs", "query_port every=1 errno=ETIMEDOUT") as query:
+        # the driver polls the port of an idle link every few seconds
+        wait_until("the port was queried", lambda: query.hit, timeout=60)
+        ping(1, ip4(2), 10)
+    ping(1, ip4(2))
+    assert carrier_changes(2) == before
+
+
+@pytest.mark.needs("hitless")
+def test_carrier_goes_once_a_failed_port_query_is_answered_again():
+    """The last known state stands until then, and not longer."""
+    with fault("fab2", "verbs", "query_port every=1 errno=ETIMEDOUT") as query:
+        set_link(2, "down")
+        wait_until("the port was queried", lambda: query.hit)
+    try:
+        wait_until("carrier is gone", lambda: not has_carrier(2), timeout=60)
+    finally:
+        set_link(2, "up")
+    wait_until("carrier is back", lambda: has_carrier(2), timeout=60)
+    on(2, "ip", "addr", "replace", f"{ip6(2)}/64", "dev", "ib0", "nodad")
+    wait_until("host 2 answers again",
+               lambda: ping(1, ip4(2), 1, check=False), timeout=60)
