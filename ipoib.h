@@ -956,6 +956,8 @@ enum ipoib_rtnl_job {
  * @state: written by ipoib_link_set_state() alone; senders read it as a hint
  * @acted: the levels last acted on
  * @seen: the levels as they were last read
+ * @no_pkey: the P_Key last acted on is not in the port's table
+ * @no_gid: own GID is not
  * @pkey: own P_Key in full-member form, in the table or not; 0 before the first
  * @gid: own GID
  * @alias: interface id that is not the port's, or 0
@@ -974,6 +976,8 @@ struct ipoib_link {
 	enum ipoib_link_state state __guarded_by(&lock);
 	struct ipoib_link_view acted __guarded_by(&lock);
 	struct ipoib_link_view seen __guarded_by(&lock);
+	struct ipoib_absence no_pkey __guarded_by(&lock);
+	struct ipoib_absence no_gid __guarded_by(&lock);
 	u16 pkey __guarded_by(&lock);
 	union ib_gid gid __guarded_by(&lock);
 	__be64 alias __guarded_by(&lock);

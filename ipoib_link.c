@@ -117,6 +117,38 @@ static bool ipoib_gid_is_good(struct ipoib_dev *ipd)
 	       ipoib_port_gid_index(ipd->ibdev, ipd->port, &gid) >= 0;
 }
 
+/*
+ * A subnet manager that moves a P_Key takes it out of one block of the table
+ * and puts it into another, and ib_core rewrites its GIDs one by one. What a
+ * link that works needs is there until a second look misses it, too.
+ */
+static void ipoib_link_confirm(struct ipoib_dev *ipd,
+			       struct ipoib_link_view *view)
+	__must_hold(&ipd->link.lock)
+{
+	const struct ipoib_link_view *acted = &ipd->link.acted;
+	bool no_pkey, no_gid;
+
+	no_pkey = acted->pkey && view->pkey != acted->pkey &&
+		  (!view->pkey || view->pkey != ipd->home_pkey);
+	if (ipoib_absence_is_sure(&ipd->link.no_pkey, no_pkey, jiffies))
+		no_pkey = false;
+	if (no_pkey) {
+		view->pkey = acted->pkey;
+		view->pkey_index = acted->pkey_index;
+	}
+
+	no_gid = acted->gid_valid && !view->gid_valid;
+	if (ipoib_absence_is_sure(&ipd->link.no_gid, no_gid, jiffies))
+		no_gid = false;
+	if (no_gid)
+		view->gid_valid = true;
+
+	if (no_pkey || no_gid)
+		mod_delayed_work(ipd->wq, &ipd->link.poll_work,
+				 msecs_to_jiffies(IPOIB_ABSENCE_MS));
+}
+
 static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
 {
@@ -128,6 +160,10 @@ static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	ipoib_pkey_find(ipd, view);
 	ipoib_mcast_broadcast_view(ipd, &view->bcast);
 	view->gid_valid = ipoib_gid_is_good(ipd);
+	/* a link that is down has nothing to lose, and polls nothing */
+	if (ipd->link.state == IPOIB_LINK_JOINING ||
+	    ipd->link.state == IPOIB_LINK_ACTIVE)
+		ipoib_link_confirm(ipd, view);
 	view->ready = view->port_serves && view->gid_valid &&
 		      !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
 	ipd->link.seen = *view;

@@ -18,6 +18,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_infiniband.h>
 #include <linux/in6.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/kstrtox.h>
 #include <linux/log2.h>
@@ -1429,6 +1430,39 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 	default:
 		break;
 	}
+}
+
+/* a table is rewritten entry by entry: what stays away for so long is gone */
+#define IPOIB_ABSENCE_MS	100
+
+/**
+ * struct ipoib_absence - what a look did not find where it was before
+ * @since: when that was first so, in jiffies
+ * @noted: the last look did not find it
+ */
+struct ipoib_absence {
+	unsigned long since;
+	bool noted;
+};
+
+/**
+ * ipoib_absence_is_sure() - is something gone, or just missed by a look?
+ * @absence: what looks of before found
+ * @absent: this one does not find it
+ * @now: in jiffies
+ *
+ * Return: true when a look IPOIB_ABSENCE_MS ago did not find it either, and
+ * none since then did.
+ */
+static inline bool ipoib_absence_is_sure(struct ipoib_absence *absence,
+					 bool absent, unsigned long now)
+{
+	if (absent && !absence->noted)
+		absence->since = now;
+	absence->noted = absent;
+
+	return absent && time_after_eq(now, absence->since +
+					    msecs_to_jiffies(IPOIB_ABSENCE_MS));
 }
 
 /* ---- link reasons -------------------------------------------------------- */

@@ -343,6 +343,37 @@ static void ack_of_one_event_keeps_the_others(struct kunit *test)
 			BIT(IPOIB_EV_JOIN_CHANGED));
 }
 
+/* what is missed once is not gone; missed for long enough, it is */
+static void absence_takes_two_looks(struct kunit *test)
+{
+	const unsigned long wait = msecs_to_jiffies(IPOIB_ABSENCE_MS);
+	const unsigned long t = -10UL;
+	struct ipoib_absence absence = {};
+
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, true, t));
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, true, t));
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, true,
+						       t + wait - 1));
+	KUNIT_EXPECT_TRUE(test, ipoib_absence_is_sure(&absence, true,
+						      t + wait));
+	KUNIT_EXPECT_TRUE(test, ipoib_absence_is_sure(&absence, true,
+						      t + 2 * wait));
+}
+
+/* found between two looks, its absence begins again */
+static void absence_ends_when_found(struct kunit *test)
+{
+	const unsigned long wait = msecs_to_jiffies(IPOIB_ABSENCE_MS);
+	struct ipoib_absence absence = {};
+
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, true, 0));
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, false, wait));
+	KUNIT_EXPECT_FALSE(test, ipoib_absence_is_sure(&absence, true,
+						       2 * wait));
+	KUNIT_EXPECT_TRUE(test, ipoib_absence_is_sure(&absence, true,
+						      3 * wait));
+}
+
 /* A link that waits for its broadcast group; each test adds its trouble. */
 static struct ipoib_link_facts link_joining(void)
 {
@@ -446,6 +477,8 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(diff_each_parameter_of_the_group),
 	KUNIT_CASE(ack_settles_every_difference),
 	KUNIT_CASE(ack_of_one_event_keeps_the_others),
+	KUNIT_CASE(absence_takes_two_looks),
+	KUNIT_CASE(absence_ends_when_found),
 	KUNIT_CASE(why_of_each_state),
 	KUNIT_CASE(why_active_without_carrier),
 	KUNIT_CASE(why_joining_in_the_order_of_mending),
