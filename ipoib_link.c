@@ -107,14 +107,21 @@ static bool ipoib_gid_wanted(struct ipoib_dev *ipd, union ib_gid *gid)
 	return true;
 }
 
-static bool ipoib_gid_is_good(struct ipoib_dev *ipd)
+/* Reads whether own GID is the one wanted now, and whether the port has it. */
+static void ipoib_gid_look(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	__must_hold(&ipd->link.lock)
 {
-	union ib_gid gid;
+	const union ib_gid *own = &ipd->link.gid;
+	union ib_gid wanted;
+	bool differs;
 
-	return ipoib_gid_wanted(ipd, &gid) &&
-	       !memcmp(&gid, &ipd->link.gid, sizeof(gid)) &&
-	       ipoib_port_gid_index(ipd->ibdev, ipd->port, &gid) >= 0;
+	differs = ipoib_gid_wanted(ipd, &wanted) &&
+		  memcmp(&wanted, own, sizeof(wanted));
+	/* the job reads it again when it runs, and then has the link look */
+	view->gid_changed = differs && !test_bit(IPOIB_RTNL_READDRESS,
+						 &ipd->link.jobs);
+	view->gid_valid = !differs &&
+			  ipoib_port_gid_index(ipd->ibdev, ipd->port, own) >= 0;
 }
 
 /*
@@ -159,12 +166,14 @@ static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 	ipoib_port_view(ipd->ibdev, ipd->port, view);
 	ipoib_pkey_find(ipd, view);
 	ipoib_mcast_broadcast_view(ipd, &view->bcast);
-	view->gid_valid = ipoib_gid_is_good(ipd);
+	ipoib_gid_look(ipd, view);
 	/* a link that is down has nothing to lose, and polls nothing */
 	if (ipd->link.state == IPOIB_LINK_JOINING ||
 	    ipd->link.state == IPOIB_LINK_ACTIVE)
 		ipoib_link_confirm(ipd, view);
 	view->ready = view->port_serves && view->gid_valid &&
+		      !view->gid_changed &&
+		      !test_bit(IPOIB_RTNL_READDRESS, &ipd->link.jobs) &&
 		      !test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
 	ipd->link.seen = *view;
 }
@@ -314,6 +323,8 @@ static bool ipoib_link_turn(struct ipoib_dev *ipd, struct ipoib_link_view *now)
 	ipoib_link_read(ipd, now);
 	if (!now->ready)
 		ipd->link.acted.ready = false;
+	if (!now->gid_changed)
+		ipd->link.acted.gid_changed = false;
 
 	events = ipoib_link_diff(&ipd->link.acted, now);
 	events |= READ_ONCE(ipd->link.posted) & (BIT(IPOIB_LINK_EVENTS) - 1);
@@ -497,6 +508,8 @@ static bool ipoib_identity_take_gid(struct ipoib_dev *ipd)
 	if (ipoib_gid_wanted(ipd, &gid)) {
 		changed = memcmp(&gid, &ipd->link.gid, sizeof(gid));
 		ipd->link.gid = gid;
+		/* a change after this one is another one */
+		ipd->link.acted.gid_changed = false;
 	}
 	mutex_unlock(&ipd->link.lock);
 	if (!changed)

@@ -1053,6 +1053,7 @@ enum ipoib_link_state {
  * @IPOIB_EV_PKEY_LOST: P_Key left the table
  * @IPOIB_EV_PKEY_CHANGED: P_Key appeared, moved, or another one took its place
  * @IPOIB_EV_PORT_LOST: port is not ACTIVE any more
+ * @IPOIB_EV_GID_CHANGED: the port's GID is not what own GID was made from
  * @IPOIB_EV_GID_LOST: own GID left the table
  * @IPOIB_EV_LID_CHANGED: port is ACTIVE with another LID
  * @IPOIB_EV_REREGISTER: the subnet manager forgot our subscriptions
@@ -1074,6 +1075,7 @@ enum ipoib_link_event {
 	IPOIB_EV_PKEY_LOST,
 	IPOIB_EV_PKEY_CHANGED,
 	IPOIB_EV_PORT_LOST,
+	IPOIB_EV_GID_CHANGED,
 	IPOIB_EV_GID_LOST,
 	IPOIB_EV_LID_CHANGED,
 	IPOIB_EV_REREGISTER,
@@ -1153,6 +1155,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(PKEY_LOST, DOWN),
 		IPOIB_STAY(PKEY_CHANGED, DOWN),
 		IPOIB_STAY(PORT_LOST, DOWN),
+		IPOIB_STAY(GID_CHANGED, DOWN),
 		IPOIB_STAY(GID_LOST, DOWN),
 		IPOIB_STAY(LID_CHANGED, DOWN),
 		IPOIB_STAY(REREGISTER, DOWN),
@@ -1171,7 +1174,8 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(PKEY_LOST, NO_PKEY),
 		IPOIB_CELL(PKEY_CHANGED, JOINING, IPOIB_DO(RESTART)),
 		IPOIB_STAY(PORT_LOST, NO_PKEY),
-		IPOIB_CELL(GID_LOST, NO_PKEY, IPOIB_DO(READDRESS)),
+		IPOIB_CELL(GID_CHANGED, NO_PKEY, IPOIB_DO(READDRESS)),
+		IPOIB_STAY(GID_LOST, NO_PKEY),
 		IPOIB_STAY(LID_CHANGED, NO_PKEY),
 		IPOIB_STAY(REREGISTER, NO_PKEY),
 		IPOIB_STAY(BROKEN, NO_PKEY),
@@ -1190,8 +1194,9 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(PKEY_CHANGED, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(RESTART)),
 		IPOIB_CELL(PORT_LOST, JOINING, IPOIB_DO(LEAVE)),
-		IPOIB_CELL(GID_LOST, JOINING,
+		IPOIB_CELL(GID_CHANGED, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(READDRESS)),
+		IPOIB_CELL(GID_LOST, JOINING, IPOIB_DO(LEAVE)),
 		IPOIB_CELL(LID_CHANGED, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_CELL(REREGISTER, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_CELL(BROKEN, JOINING,
@@ -1213,8 +1218,9 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(PKEY_CHANGED, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO(RESTART)),
 		IPOIB_CELL(PORT_LOST, JOINING, IPOIB_DO_HUSH),
-		IPOIB_CELL(GID_LOST, JOINING,
+		IPOIB_CELL(GID_CHANGED, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO(READDRESS)),
+		IPOIB_CELL(GID_LOST, JOINING, IPOIB_DO_HUSH),
 		IPOIB_CELL(LID_CHANGED, ACTIVE,
 			   IPOIB_DO(RENEW) | IPOIB_DO(REFRESH)),
 		IPOIB_CELL(REREGISTER, ACTIVE,
@@ -1238,6 +1244,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(PKEY_LOST, DEAD),
 		IPOIB_STAY(PKEY_CHANGED, DEAD),
 		IPOIB_STAY(PORT_LOST, DEAD),
+		IPOIB_STAY(GID_CHANGED, DEAD),
 		IPOIB_STAY(GID_LOST, DEAD),
 		IPOIB_STAY(LID_CHANGED, DEAD),
 		IPOIB_STAY(REREGISTER, DEAD),
@@ -1337,8 +1344,11 @@ static inline bool ipoib_bcast_same(const struct ipoib_bcast *a,
  * @pkey_index: where it is in the table
  * @port_active: the port is ACTIVE
  * @port_serves: it has a LID, too: without one it carries nothing yet
+ * @gid_changed: the port's GID is not what own GID was made from, and nobody is
+ *	about to change that
  * @gid_valid: own GID is in the port's table
- * @ready: it serves with that GID, no restart is waiting: a join may be sent
+ * @ready: it serves with that GID, and neither a restart nor another GID is on
+ *	its way: a join may be sent
  */
 struct ipoib_link_view {
 	struct ipoib_bcast bcast;
@@ -1348,6 +1358,7 @@ struct ipoib_link_view {
 	u16 pkey_index;
 	bool port_active;
 	bool port_serves;
+	bool gid_changed;
 	bool gid_valid;
 	bool ready;
 };
@@ -1371,6 +1382,8 @@ static inline u32 ipoib_link_diff(const struct ipoib_link_view *acted,
 		events |= BIT(IPOIB_EV_PKEY_CHANGED);
 	if (acted->port_serves && !now->port_serves)
 		events |= BIT(IPOIB_EV_PORT_LOST);
+	if (!acted->gid_changed && now->gid_changed)
+		events |= BIT(IPOIB_EV_GID_CHANGED);
 	if (acted->gid_valid && !now->gid_valid)
 		events |= BIT(IPOIB_EV_GID_LOST);
 	/* while the port is not ACTIVE its LID says nothing */
@@ -1407,6 +1420,10 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 		break;
 	case IPOIB_EV_PORT_LOST:
 		acted->port_serves = false;
+		acted->ready = false;
+		break;
+	case IPOIB_EV_GID_CHANGED:
+		acted->gid_changed = true;
 		acted->ready = false;
 		break;
 	case IPOIB_EV_GID_LOST:

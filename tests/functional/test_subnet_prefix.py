@@ -10,8 +10,9 @@ import contextlib
 import pytest
 
 from groupkit import member, send
-from labkit import (HOSTS, SM_FOLDER, credulous, ethtool_stats, ib_port, ip4,
-                    ip6, link, on, ping, restart_opensm, wait_until)
+from labkit import (HOSTS, SM_FOLDER, credulous, edit, ethtool_stats,
+                    has_carrier, ib_port, ip4, ip6, link, on, ping, reason,
+                    restart_opensm, set_link, wait_until, without_opensm)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -108,3 +109,47 @@ def test_everything_follows_a_subnet_prefix(listeners):
         for host in EVERYBODY:
             on(host, "ip", "neigh", "flush", "dev", "ib0")
         all_reach_all(OLD)
+
+
+def moves_alone(host, name, wanted):
+    """A port gets a prefix by hand, and an interface on it follows."""
+    edit(host, "prefix", f"0x{wanted}")
+    wait_until(f"{name} has the prefix {wanted}", lambda: prefix(
+        link(host, name)["address"]) == wanted)
+
+
+def test_a_child_that_waits_for_its_guid_follows_a_prefix():
+    """Its GID is not in the table before, nor after."""
+    words = link(2)["address"].split(":")[:12]
+    words += "02:fa:b0:00:0a:00:00:7c".split(":")
+    on(2, "ip", "link", "add", "link", "ib0", "name", "kid", "address",
+       ":".join(words), "type", "ipoib")
+    try:
+        on(2, "ip", "link", "set", "kid", "up")
+        wait_until("its GUID is missing",
+                   lambda: reason(2, "kid") == "gid-absent")
+        with without_opensm():
+            try:
+                moves_alone(2, "kid", NEW)
+            finally:
+                moves_alone(2, "kid", OLD)
+    finally:
+        on(2, "ip", "link", "del", "kid")
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+def test_a_prefix_that_changes_twice_while_the_port_is_down():
+    set_link(2, "down")
+    try:
+        wait_until("no carrier", lambda: not has_carrier(2))
+        for wanted in (NEW, "fec0000000000002", NEW, OLD):
+            moves_alone(2, "ib0", wanted)
+    finally:
+        edit(2, "prefix", f"0x{OLD}")
+        set_link(2, "up")
+    wait_until("carrier", lambda: has_carrier(2), timeout=60)
+    on(2, "ip", "addr", "replace", f"{ip6(2)}/64", "dev", "ib0", "nodad")
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)

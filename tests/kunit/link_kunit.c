@@ -25,6 +25,7 @@ static const char * const link_events[] = {
 	[IPOIB_EV_PKEY_LOST] = "PKEY_LOST",
 	[IPOIB_EV_PKEY_CHANGED] = "PKEY_CHANGED",
 	[IPOIB_EV_PORT_LOST] = "PORT_LOST",
+	[IPOIB_EV_GID_CHANGED] = "GID_CHANGED",
 	[IPOIB_EV_GID_LOST] = "GID_LOST",
 	[IPOIB_EV_LID_CHANGED] = "LID_CHANGED",
 	[IPOIB_EV_REREGISTER] = "REREGISTER",
@@ -64,11 +65,12 @@ static const char * const link_law[] = {
 	/* a key that is not there brings up nothing; only a key can */
 	"NO_PKEY ADMIN_DOWN > DOWN",
 	"NO_PKEY PKEY_CHANGED > JOINING restart",
-	"NO_PKEY GID_LOST > NO_PKEY readdress",
+	"NO_PKEY GID_CHANGED > NO_PKEY readdress",
 	"NO_PKEY REMOVE > DEAD",
 	/* hold: let go of the join in flight, RESUMED starts it again */
 	"JOINING PORT_LOST > JOINING leave",
-	"JOINING GID_LOST > JOINING leave readdress",
+	"JOINING GID_LOST > JOINING leave",
+	"JOINING GID_CHANGED > JOINING leave readdress",
 	"JOINING RESUMED > JOINING join",
 	/* rejoin: whatever was asked was asked in vain */
 	"JOINING LID_CHANGED > JOINING leave join",
@@ -87,7 +89,8 @@ static const char * const link_law[] = {
 	"ACTIVE JOIN_CHANGED > ACTIVE refresh adopt on",
 	/* the carrier goes, and with it all that was learnt */
 	"ACTIVE PORT_LOST > JOINING off leave forget",
-	"ACTIVE GID_LOST > JOINING off leave forget readdress",
+	"ACTIVE GID_LOST > JOINING off leave forget",
+	"ACTIVE GID_CHANGED > JOINING off leave forget readdress",
 	"ACTIVE JOIN_LOST > JOINING off leave forget join",
 	"ACTIVE PKEY_LOST > NO_PKEY off leave forget",
 	"ACTIVE PKEY_CHANGED > JOINING off leave forget restart",
@@ -257,6 +260,22 @@ static void diff_gid_lost(struct kunit *test)
 	b.gid_valid = false;
 	b.ready = false;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), BIT(IPOIB_EV_GID_LOST));
+}
+
+/* whether or not the port has the GID that the interface goes by */
+static void diff_gid_changed(struct kunit *test)
+{
+	struct ipoib_link_view a = link_working();
+	struct ipoib_link_view b = a;
+
+	a.gid_valid = false;
+	b.gid_valid = false;
+	b.gid_changed = true;
+	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
+			BIT(IPOIB_EV_GID_CHANGED));
+	ipoib_link_ack(&a, &b, IPOIB_EV_GID_CHANGED);
+	KUNIT_EXPECT_FALSE(test, ipoib_link_diff(&a, &b) &
+				 BIT(IPOIB_EV_GID_CHANGED));
 }
 
 static void diff_resumed_when_ready_again(struct kunit *test)
@@ -472,6 +491,7 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(diff_port_lost),
 	KUNIT_CASE(diff_lid_changed_while_nobody_looked),
 	KUNIT_CASE(diff_gid_lost),
+	KUNIT_CASE(diff_gid_changed),
 	KUNIT_CASE(diff_resumed_when_ready_again),
 	KUNIT_CASE(diff_join_comes_and_goes),
 	KUNIT_CASE(diff_each_parameter_of_the_group),
