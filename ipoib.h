@@ -683,6 +683,8 @@ struct ipoib_heal {
  * @max_inline: bytes it takes within a request
  * @halted: why nothing may be sent by it, bits of enum ipoib_halt; written
  *	under the netdev tx queue lock
+ * @pkey_index: place of the P_Key that the queue pair was given; guarded by
+ *	link.lock
  * @heal: its treatment
  * @head: entries ever linked; written under the netdev tx queue lock
  * @posted: entries ever posted, at most @head; the same
@@ -708,6 +710,7 @@ struct ipoib_txq {
 	u32 max_sge;
 	u32 max_inline;
 	unsigned long halted;
+	u16 pkey_index;
 	struct ipoib_heal heal;
 
 	u32 head ____cacheline_aligned_in_smp;
@@ -897,7 +900,7 @@ enum ipoib_ud_state {
  *	be DOWN, NO_PKEY or DEAD for a while with these still up
  * @drain_until: when the HCA has had its time to give buffers back, in jiffies;
  *	set with STOPPING
- * @pkey_index: the queue pairs' own
+ * @pkey_index: what the queue pairs are to have
  * @ailing: a bit for each queue that somebody has to look at, any context
  * @lost: bit 0: a completion queue is in error, or a queue pair cannot be taken
  *	to RESET: only new ones help; any context
@@ -1486,6 +1489,8 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count);
 int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size);
 int ipoib_ud_set_moderation(struct ipoib_dev *ipd, u16 usecs, u16 frames);
 void ipoib_ud_learn_cpus(struct ipoib_dev *ipd) __must_hold(&ipd->link.lock);
+bool ipoib_ud_move_pkey(struct ipoib_dev *ipd, u16 index)
+	__must_hold(&ipd->link.lock);
 int ipoib_txq_take_qkey(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock);
 int ipoib_txq_join_in(struct ipoib_txq *txq)
@@ -1536,6 +1541,7 @@ struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
 				 struct ib_qp_init_attr *init, bool receives);
 int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index);
 int ipoib_qp_set_qkey(struct ib_qp *qp, u32 qkey);
+int ipoib_qp_set_pkey_index(struct ib_qp *qp, u16 pkey_index);
 int ipoib_qp_set_error(struct ib_qp *qp);
 int ipoib_qp_reset(struct ib_qp *qp);
 int ipoib_qp_sqe_to_rts(struct ib_qp *qp);

@@ -11,6 +11,7 @@
  *
  * Stages: keeping count, treatment, finding out, rounds.
  */
+#include <linux/iopoll.h>
 #include <linux/netdevice.h>
 
 #include <rdma/ib_verbs.h>
@@ -26,6 +27,9 @@
 
 /* time for a queue whose completions were armed anew to move */
 #define IPOIB_HEAL_WATCH_MS	200
+
+/* sends of a healthy queue complete in that time */
+#define IPOIB_HEAL_SETTLE_MS	10
 
 /* between two looks at a queue under treatment */
 #define IPOIB_HEAL_LOOK_MS	5
@@ -86,6 +90,20 @@ static void ipoib_heal_drain(struct ipoib_txq *txq)
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_DRAINING, IPOIB_HEAL_DRAIN_MS);
 }
 
+/*
+ * Nothing is wrong with the queue, but its queue pair needs a P_Key index that
+ * it takes in RESET alone: what is under way gets a chance to leave.
+ */
+static void ipoib_heal_settle(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	bool idle;
+
+	ipoib_txq_halt(txq, IPOIB_HALT_HEAL);
+	read_poll_timeout(ipoib_txq_is_idle, idle, idle, USEC_PER_MSEC / 10,
+			  IPOIB_HEAL_SETTLE_MS * USEC_PER_MSEC, false, txq);
+}
+
 static bool ipoib_heal_in_a_row(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
@@ -105,6 +123,7 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
 	enum ipoib_heal_stage stage = IPOIB_HEAL_REARM;
+	bool moved;
 	int state;
 
 	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
@@ -118,8 +137,11 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 	else if (state != IB_QPS_RTS)
 		stage = IPOIB_HEAL_RESET;
 
+	moved = txq->pkey_index != txq->ipd->ud.pkey_index;
+	if (moved && stage != IPOIB_HEAL_RESET)
+		ipoib_heal_settle(txq);
 	/* it may be that one, missed since, that it ails for */
-	if (stage == IPOIB_HEAL_RESET || ipoib_txq_take_qkey(txq))
+	if (stage == IPOIB_HEAL_RESET || moved || ipoib_txq_take_qkey(txq))
 		ipoib_heal_drain(txq);
 	else
 		ipoib_heal_watch(txq, stage);

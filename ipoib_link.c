@@ -223,6 +223,20 @@ static void ipoib_link_adopt(struct ipoib_dev *ipd)
 		  bcast->rate);
 }
 
+/* Groups, paths and the address know nothing of the index. */
+static void ipoib_link_reindex(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	u16 index = ipd->link.acted.pkey_index;
+	struct rdma_netdev *rn = ipoib_rn(ipd);
+
+	if (rn->set_id)
+		rn->set_id(ipd->netdev, index);
+	/* a lower driver's own queue pairs take it when they are started */
+	if (!ipoib_ud_move_pkey(ipd, index))
+		ipoib_link_post(ipd, IPOIB_EV_BROKEN);
+}
+
 static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
 	__must_hold(&ipd->link.lock)
 {
@@ -243,6 +257,9 @@ static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
 	case IPOIB_ACT_RESTART:
 		ipd->link.acted.ready = false;
 		ipoib_rtnl_job(ipd, IPOIB_RTNL_RESTART);
+		break;
+	case IPOIB_ACT_REINDEX:
+		ipoib_link_reindex(ipd);
 		break;
 	case IPOIB_ACT_READDRESS:
 		ipoib_rtnl_job(ipd, IPOIB_RTNL_READDRESS);
@@ -693,6 +710,10 @@ static int ipoib_transport_open(struct ipoib_dev *ipd)
 		return err;
 	if (rn->set_id)
 		rn->set_id(ipd->netdev, index);
+	/* where it has moved to since then the next look finds */
+	mutex_lock(&ipd->link.lock);
+	ipd->link.acted.pkey_index = index;
+	mutex_unlock(&ipd->link.lock);
 
 	memcpy(old_qpn, ipd->netdev->dev_addr + at, sizeof(old_qpn));
 	err = ipd->lower->ndo_open(ipd->netdev);
@@ -986,6 +1007,8 @@ int ipoib_link_open(struct net_device *dev)
 	ipoib_link_read(ipd, &now);
 	if (err)
 		now.pkey = 0;
+	else
+		now.pkey_index = ipd->link.acted.pkey_index;
 	ipd->link.acted = now;
 	ipoib_ud_know_self(ipd, now.lid);
 	ipoib_link_step(ipd, event, &now);

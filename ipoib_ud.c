@@ -628,7 +628,8 @@ int ipoib_txq_join_in(struct ipoib_txq *txq)
 {
 	struct ipoib_dev *ipd = txq->ipd;
 
-	return ipoib_qp_start(txq->qp, ipd->port, ipd->ud.pkey_index) ?:
+	txq->pkey_index = ipd->ud.pkey_index;
+	return ipoib_qp_start(txq->qp, ipd->port, txq->pkey_index) ?:
 	       ipoib_txq_take_qkey(txq);
 }
 
@@ -645,6 +646,7 @@ static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
 		err = ipoib_qp_start(ud->txq[i]->qp, ipd->port, ud->pkey_index);
 		if (err)
 			goto err_reset;
+		ud->txq[i]->pkey_index = ud->pkey_index;
 		ipoib_txq_begin(ud->txq[i]);
 	}
 
@@ -1099,6 +1101,46 @@ const struct net_device_ops ipoib_ud_netdev_ops = {
 static void ipoib_ud_set_id(struct net_device *dev, int pkey_index)
 {
 	ipoib_from_netdev(dev)->ud.pkey_index = pkey_index;
+}
+
+/**
+ * ipoib_ud_move_pkey() - give the queue pairs another P_Key index
+ * @ipd: interface
+ * @index: place of its P_Key in the port's table
+ *
+ * They stay in RTS where the HCA can do that; one that does not take the index
+ * gets it on its way through RESET. Groups stay attached in either case.
+ *
+ * Return: false where there are no queue pairs of ours.
+ */
+bool ipoib_ud_move_pkey(struct ipoib_dev *ipd, u16 index)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	bool failed = false;
+	unsigned int i;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	if (!ud->num_txq)
+		return false;
+
+	/* those that are not running start with it */
+	ud->pkey_index = index;
+	if (ud->state != IPOIB_UD_OPEN)
+		return true;
+
+	for (i = 0; i < ud->num_txq; i++) {
+		if (ipoib_qp_set_pkey_index(ud->txq[i]->qp, index)) {
+			set_bit(i, &ud->ailing);
+			failed = true;
+		} else {
+			ud->txq[i]->pkey_index = index;
+		}
+	}
+	if (failed)
+		mod_delayed_work(ipd->wq, &ud->heal_work, 0);
+
+	return true;
 }
 
 /*

@@ -7,12 +7,16 @@
  *
  * Stages: completion queues, queue pairs, ports.
  */
+#include <linux/iopoll.h>
 #include <linux/minmax.h>
 
 #include <rdma/ib_cache.h>
 #include <rdma/ib_verbs.h>
 
 #include "ipoib.h"
+
+/* what an HCA has begun to send has left by then */
+#define IPOIB_SQD_MS	20
 
 /* ---- completion queues ---- */
 
@@ -164,6 +168,50 @@ int ipoib_qp_set_qkey(struct ib_qp *qp, u32 qkey)
 	struct ib_qp_attr attr = { .qkey = qkey };
 
 	return ib_modify_qp(qp, &attr, IB_QP_QKEY);
+}
+
+/* A query that fails leaves it to the next modify to find out. */
+static bool ipoib_qp_is_draining(struct ib_qp *qp)
+{
+	struct ib_qp_init_attr init;
+	struct ib_qp_attr attr;
+
+	return !ib_query_qp(qp, &attr, IB_QP_STATE, &init) && attr.sq_draining;
+}
+
+/**
+ * ipoib_qp_set_pkey_index() - give a running queue pair another P_Key index
+ * @qp: queue pair in RTS
+ * @pkey_index: place of its P_Key in the port's table
+ *
+ * By way of SQD (IBA 11.2.4.2), where sends wait and nothing is lost. Not every
+ * HCA has that state: mlx5 returns -EINVAL, and stays in RTS.
+ *
+ * Context: process; waits up to IPOIB_SQD_MS for sends under way.
+ * Return: 0; or an errno with the queue pair in RTS or SQD, and the old index.
+ */
+int ipoib_qp_set_pkey_index(struct ib_qp *qp, u16 pkey_index)
+{
+	struct ib_qp_attr attr = {
+		.qp_state = IB_QPS_SQD,
+		.pkey_index = pkey_index,
+	};
+	bool draining;
+	int err, back;
+
+	err = ib_modify_qp(qp, &attr, IB_QP_STATE);
+	if (err)
+		return err;
+
+	err = read_poll_timeout(ipoib_qp_is_draining, draining, !draining,
+				USEC_PER_MSEC / 10,
+				IPOIB_SQD_MS * USEC_PER_MSEC, false, qp);
+	if (!err)
+		err = ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_PKEY_INDEX);
+	attr.qp_state = IB_QPS_RTS;
+	back = ib_modify_qp(qp, &attr, IB_QP_STATE);
+
+	return err ?: back;
 }
 
 /**

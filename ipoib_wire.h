@@ -1051,7 +1051,8 @@ enum ipoib_link_state {
  * @IPOIB_EV_ADMIN_UP_NO_PKEY: ndo_open, P_Key not in the table
  * @IPOIB_EV_ADMIN_DOWN: ndo_stop
  * @IPOIB_EV_PKEY_LOST: P_Key left the table
- * @IPOIB_EV_PKEY_CHANGED: P_Key appeared, moved, or another one took its place
+ * @IPOIB_EV_PKEY_CHANGED: P_Key appeared, or another one took its place
+ * @IPOIB_EV_PKEY_MOVED: P_Key is at another index of the table
  * @IPOIB_EV_PORT_LOST: port is not ACTIVE any more
  * @IPOIB_EV_GID_CHANGED: the port's GID is not what own GID was made from
  * @IPOIB_EV_GID_LOST: own GID left the table
@@ -1074,6 +1075,7 @@ enum ipoib_link_event {
 	IPOIB_EV_ADMIN_DOWN,
 	IPOIB_EV_PKEY_LOST,
 	IPOIB_EV_PKEY_CHANGED,
+	IPOIB_EV_PKEY_MOVED,
 	IPOIB_EV_PORT_LOST,
 	IPOIB_EV_GID_CHANGED,
 	IPOIB_EV_GID_LOST,
@@ -1095,6 +1097,7 @@ enum ipoib_link_event {
  * @IPOIB_ACT_FORGET: forget every path and neighbour
  * @IPOIB_ACT_HEAL: look after the queues that ail
  * @IPOIB_ACT_RESTART: close and open the transport, from the RTNL queue
+ * @IPOIB_ACT_REINDEX: give the queue pairs the P_Key's new index
  * @IPOIB_ACT_READDRESS: take over the port's GID, from the RTNL queue
  * @IPOIB_ACT_JOIN: join the broadcast group, if the port is ready for it
  * @IPOIB_ACT_RENEW: join every group anew before letting go of the old one
@@ -1112,6 +1115,7 @@ enum ipoib_link_action {
 	IPOIB_ACT_FORGET,
 	IPOIB_ACT_HEAL,
 	IPOIB_ACT_RESTART,
+	IPOIB_ACT_REINDEX,
 	IPOIB_ACT_READDRESS,
 	IPOIB_ACT_JOIN,
 	IPOIB_ACT_RENEW,
@@ -1154,6 +1158,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(ADMIN_DOWN, DOWN),
 		IPOIB_STAY(PKEY_LOST, DOWN),
 		IPOIB_STAY(PKEY_CHANGED, DOWN),
+		IPOIB_STAY(PKEY_MOVED, DOWN),
 		IPOIB_STAY(PORT_LOST, DOWN),
 		IPOIB_STAY(GID_CHANGED, DOWN),
 		IPOIB_STAY(GID_LOST, DOWN),
@@ -1173,6 +1178,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(ADMIN_DOWN, DOWN, 0),
 		IPOIB_STAY(PKEY_LOST, NO_PKEY),
 		IPOIB_CELL(PKEY_CHANGED, JOINING, IPOIB_DO(RESTART)),
+		IPOIB_STAY(PKEY_MOVED, NO_PKEY),
 		IPOIB_STAY(PORT_LOST, NO_PKEY),
 		IPOIB_CELL(GID_CHANGED, NO_PKEY, IPOIB_DO(READDRESS)),
 		IPOIB_STAY(GID_LOST, NO_PKEY),
@@ -1193,6 +1199,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(PKEY_LOST, NO_PKEY, IPOIB_DO_HUSH),
 		IPOIB_CELL(PKEY_CHANGED, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(RESTART)),
+		IPOIB_CELL(PKEY_MOVED, JOINING, IPOIB_DO(REINDEX)),
 		IPOIB_CELL(PORT_LOST, JOINING, IPOIB_DO(LEAVE)),
 		IPOIB_CELL(GID_CHANGED, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(READDRESS)),
@@ -1217,6 +1224,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(PKEY_LOST, NO_PKEY, IPOIB_DO_HUSH),
 		IPOIB_CELL(PKEY_CHANGED, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO(RESTART)),
+		IPOIB_CELL(PKEY_MOVED, ACTIVE, IPOIB_DO(REINDEX)),
 		IPOIB_CELL(PORT_LOST, JOINING, IPOIB_DO_HUSH),
 		IPOIB_CELL(GID_CHANGED, JOINING,
 			   IPOIB_DO_HUSH | IPOIB_DO(READDRESS)),
@@ -1243,6 +1251,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(ADMIN_DOWN, DEAD),
 		IPOIB_STAY(PKEY_LOST, DEAD),
 		IPOIB_STAY(PKEY_CHANGED, DEAD),
+		IPOIB_STAY(PKEY_MOVED, DEAD),
 		IPOIB_STAY(PORT_LOST, DEAD),
 		IPOIB_STAY(GID_CHANGED, DEAD),
 		IPOIB_STAY(GID_LOST, DEAD),
@@ -1377,9 +1386,10 @@ static inline u32 ipoib_link_diff(const struct ipoib_link_view *acted,
 
 	if (acted->pkey && !now->pkey)
 		events |= BIT(IPOIB_EV_PKEY_LOST);
-	else if (now->pkey && (acted->pkey != now->pkey ||
-			       acted->pkey_index != now->pkey_index))
+	else if (acted->pkey != now->pkey)
 		events |= BIT(IPOIB_EV_PKEY_CHANGED);
+	else if (now->pkey && acted->pkey_index != now->pkey_index)
+		events |= BIT(IPOIB_EV_PKEY_MOVED);
 	if (acted->port_serves && !now->port_serves)
 		events |= BIT(IPOIB_EV_PORT_LOST);
 	if (!acted->gid_changed && now->gid_changed)
@@ -1416,6 +1426,9 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 	case IPOIB_EV_PKEY_LOST:
 	case IPOIB_EV_PKEY_CHANGED:
 		acted->pkey = now->pkey;
+		acted->pkey_index = now->pkey_index;
+		break;
+	case IPOIB_EV_PKEY_MOVED:
 		acted->pkey_index = now->pkey_index;
 		break;
 	case IPOIB_EV_PORT_LOST:

@@ -24,6 +24,7 @@ static const char * const link_events[] = {
 	[IPOIB_EV_ADMIN_DOWN] = "ADMIN_DOWN",
 	[IPOIB_EV_PKEY_LOST] = "PKEY_LOST",
 	[IPOIB_EV_PKEY_CHANGED] = "PKEY_CHANGED",
+	[IPOIB_EV_PKEY_MOVED] = "PKEY_MOVED",
 	[IPOIB_EV_PORT_LOST] = "PORT_LOST",
 	[IPOIB_EV_GID_CHANGED] = "GID_CHANGED",
 	[IPOIB_EV_GID_LOST] = "GID_LOST",
@@ -45,6 +46,7 @@ static const char * const link_actions[] = {
 	[IPOIB_ACT_FORGET] = "forget",
 	[IPOIB_ACT_HEAL] = "heal",
 	[IPOIB_ACT_RESTART] = "restart",
+	[IPOIB_ACT_REINDEX] = "reindex",
 	[IPOIB_ACT_READDRESS] = "readdress",
 	[IPOIB_ACT_ACCEPT] = "accept",
 	[IPOIB_ACT_JOIN] = "join",
@@ -78,6 +80,7 @@ static const char * const link_law[] = {
 	"JOINING JOIN_LOST > JOINING leave join",
 	"JOINING PKEY_LOST > NO_PKEY off leave forget",
 	"JOINING PKEY_CHANGED > JOINING leave restart",
+	"JOINING PKEY_MOVED > JOINING reindex",
 	"JOINING BROKEN > JOINING leave restart",
 	"JOINING STUCK > JOINING heal",
 	"JOINING JOINED > ACTIVE adopt accept sync on",
@@ -87,6 +90,8 @@ static const char * const link_law[] = {
 	"ACTIVE LID_CHANGED > ACTIVE renew refresh",
 	"ACTIVE REREGISTER > ACTIVE renew stale",
 	"ACTIVE JOIN_CHANGED > ACTIVE refresh adopt on",
+	/* the queue pairs need the new index, and nothing else does */
+	"ACTIVE PKEY_MOVED > ACTIVE reindex",
 	/* the carrier goes, and with it all that was learnt */
 	"ACTIVE PORT_LOST > JOINING off leave forget",
 	"ACTIVE GID_LOST > JOINING off leave forget",
@@ -216,16 +221,18 @@ static void diff_pkey_found_at_index_0(struct kunit *test)
 			BIT(IPOIB_EV_PKEY_CHANGED));
 }
 
-static void diff_pkey_moved_or_replaced(struct kunit *test)
+static void diff_pkey_moved_and_replaced(struct kunit *test)
 {
 	struct ipoib_link_view a = link_working();
 	struct ipoib_link_view b = a;
 
 	b.pkey_index = 3;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
-			BIT(IPOIB_EV_PKEY_CHANGED));
-	b = a;
+			BIT(IPOIB_EV_PKEY_MOVED));
 	b.pkey = 0x8001;
+	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
+			BIT(IPOIB_EV_PKEY_CHANGED));
+	b.pkey_index = a.pkey_index;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
 			BIT(IPOIB_EV_PKEY_CHANGED));
 }
@@ -358,7 +365,7 @@ static void ack_of_one_event_keeps_the_others(struct kunit *test)
 	b.bcast.qkey = 1;
 	ipoib_link_ack(&a, &b, IPOIB_EV_LID_CHANGED);
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
-			BIT(IPOIB_EV_PKEY_CHANGED) |
+			BIT(IPOIB_EV_PKEY_MOVED) |
 			BIT(IPOIB_EV_JOIN_CHANGED));
 }
 
@@ -487,7 +494,7 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(diff_of_the_same_is_nothing),
 	KUNIT_CASE(diff_pkey_lost_and_found),
 	KUNIT_CASE(diff_pkey_found_at_index_0),
-	KUNIT_CASE(diff_pkey_moved_or_replaced),
+	KUNIT_CASE(diff_pkey_moved_and_replaced),
 	KUNIT_CASE(diff_port_lost),
 	KUNIT_CASE(diff_lid_changed_while_nobody_looked),
 	KUNIT_CASE(diff_gid_lost),
