@@ -509,10 +509,15 @@ struct ipoib_mcast {
  * @num_send_only: groups that are only sent to
  * @accepting: whether packets may create groups; as in struct ipoib_resolve
  * @refused_mtu_bytes: MTU of a broadcast group that was refused, or 0
+ * @group_unknown: the subnet administrator tells no way to that group
+ * @sa_absent: nor the way from the port to itself, which every one knows: there
+ *	is none, and it is the HCA there that rejects what it is sent
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
  * @work: moves groups through their states
  * @undone: attachments that the HCA did not undo; guarded by link.lock
- * @why: asks for the MTU of a broadcast group that was refused
+ * @why: asks why the broadcast group was refused
+ * @why_self: it asks for the way from the port to itself; written while
+ *	@asking_why is false
  * @asking_why: @why is out; written with link.lock held, cleared by the answer
  */
 struct ipoib_mcast_table {
@@ -527,10 +532,13 @@ struct ipoib_mcast_table {
 	unsigned int num_send_only __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	int refused_mtu_bytes __guarded_by(&lock);
+	bool group_unknown __guarded_by(&lock);
+	bool sa_absent __guarded_by(&lock);
 	unsigned long sync_wanted;
 	struct delayed_work work;
 	struct list_head undone;
 	struct ipoib_sa_waiter why;
+	bool why_self;
 	bool asking_why;
 };
 

@@ -557,10 +557,14 @@ static void ipoib_mcast_wait(struct ipoib_mcast *group, int status)
 	group->retry_at = jiffies + msecs_to_jiffies(wait_ms);
 }
 
-/* Only a row of refusals says that there is nothing to be had. */
-static void ipoib_mcast_count_refusal(struct ipoib_mcast *group, int status)
+/*
+ * Only a row of refusals says that there is nothing to be had; those that no
+ * subnet administrator has sent say nothing.
+ */
+static void ipoib_mcast_count_refusal(struct ipoib_dev *ipd,
+				      struct ipoib_mcast *group, int status)
 {
-	if (status == -ETIMEDOUT)
+	if (status == -ETIMEDOUT || READ_ONCE(ipd->mcast.sa_absent))
 		group->refusals = 0;
 	if (!ipoib_sa_is_no(status))
 		return;
@@ -818,15 +822,20 @@ static void ipoib_mcast_why_done(struct ipoib_sa_waiter *waiter, int status,
 	struct ipoib_dev *ipd = container_of(waiter, struct ipoib_dev,
 					     mcast.why);
 	struct ipoib_mcast_table *mcast = &ipd->mcast;
+	bool refused = ipoib_sa_is_no(status);
+	bool absent = refused && mcast->why_self;
 	int mtu_bytes = 0;
 	bool news;
 
-	if (!status)
+	if (!status && !mcast->why_self)
 		mtu_bytes = rdma_mtu_enum_to_int(ipd->ibdev, ipd->port,
 						 rec->mtu);
 	spin_lock_bh(&mcast->lock);
-	news = mcast->refused_mtu_bytes != mtu_bytes;
+	news = mcast->refused_mtu_bytes != mtu_bytes ||
+	       mcast->sa_absent != absent;
 	mcast->refused_mtu_bytes = mtu_bytes;
+	mcast->group_unknown = refused;
+	WRITE_ONCE(mcast->sa_absent, absent);
 	spin_unlock_bh(&mcast->lock);
 
 	if (news && ipoib_mcast_is_too_wide(ipd, mtu_bytes))
@@ -842,7 +851,10 @@ static void ipoib_mcast_why_done(struct ipoib_sa_waiter *waiter, int status,
 
 /*
  * That a request is invalid is all that a subnet administrator says when a port
- * is not fit for a group, but it tells the way to that group to anybody.
+ * is not fit for a group, but it tells the way to that group to anybody. Where
+ * no subnet administrator runs the port's HCA rejects everything in the same
+ * words, the way from the port to itself included: that is what is asked next
+ * when there was none to the group.
  */
 static void ipoib_mcast_ask_why(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
@@ -859,6 +871,13 @@ static void ipoib_mcast_ask_why(struct ipoib_dev *ipd)
 	what.port = ipd->port;
 	what.dgid = ipd->link.broadcast;
 	what.pkey = ipd->link.pkey;
+	spin_lock_bh(&mcast->lock);
+	mcast->why_self = mcast->group_unknown;
+	spin_unlock_bh(&mcast->lock);
+	if (mcast->why_self) {
+		what.sgid = ipd->link.gid;
+		what.dgid = ipd->link.gid;
+	}
 	WRITE_ONCE(mcast->asking_why, true);
 	if (ipoib_sa_ask(&ipd->hca->sa, &what, &mcast->why) < 0)
 		WRITE_ONCE(mcast->asking_why, false);
@@ -873,6 +892,8 @@ static void ipoib_mcast_forget_why(struct ipoib_dev *ipd)
 		WRITE_ONCE(ipd->mcast.asking_why, false);
 	spin_lock_bh(&ipd->mcast.lock);
 	ipd->mcast.refused_mtu_bytes = 0;
+	ipd->mcast.group_unknown = false;
+	WRITE_ONCE(ipd->mcast.sa_absent, false);
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 
@@ -882,7 +903,7 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 {
 	group->status = group->next ? group->next->status : -ENOMEM;
 	ipoib_mcast_complain(ipd, group, group->status);
-	ipoib_mcast_count_refusal(group, group->status);
+	ipoib_mcast_count_refusal(ipd, group, group->status);
 	ipoib_mcast_step(ipd, group, IPOIB_MC_REFUSAL);
 	if (group->kind == IPOIB_MCAST_BROADCAST &&
 	    ipoib_sa_is_no(group->status))
@@ -1489,6 +1510,8 @@ void ipoib_mcast_broadcast_trouble(struct ipoib_dev *ipd, int *status,
 	if (ipoib_sa_is_no(*status) &&
 	    ipoib_mcast_is_too_wide(ipd, ipd->mcast.refused_mtu_bytes))
 		*status = -EMSGSIZE;
+	else if (ipoib_sa_is_no(*status) && ipd->mcast.sa_absent)
+		*status = -EHOSTUNREACH;
 	spin_unlock_bh(&ipd->mcast.lock);
 }
 

@@ -1510,8 +1510,8 @@ static inline bool ipoib_absence_is_sure(struct ipoib_absence *absence,
  * @IPOIB_WHY_RESTARTING: the queue pairs are being started anew, or all is done
  *	but telling the stack
  * @IPOIB_WHY_MTU_MISMATCH: the broadcast group's MTU is more than the port can
- * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer, or ib_core
- *	knows no way to it
+ * @IPOIB_WHY_SM_UNREACHABLE: the subnet manager does not answer, is not running
+ *	where the port has it, or ib_core knows no way to it
  * @IPOIB_WHY_BCAST_JOINING: the broadcast group is not joined yet
  * @IPOIB_LINK_REASONS: how many there are
  */
@@ -1542,7 +1542,8 @@ enum ipoib_link_reason {
  * @pkey: own P_Key
  * @lid: of the port
  * @sm_lid: of the subnet manager, as the port knows it
- * @status: errno of the last attempt to join the broadcast group, or 0
+ * @status: errno of the last attempt to join the broadcast group, or 0;
+ *	-EHOSTUNREACH when no subnet administrator was there to reject it
  * @tries: attempts that failed in a row
  */
 struct ipoib_link_facts {
@@ -1574,7 +1575,7 @@ ipoib_link_why_joining(const struct ipoib_link_facts *facts)
 		return IPOIB_WHY_MTU_MISMATCH;
 	/* -EAGAIN: ib_core could not make the address handle to it */
 	if (!facts->sm_lid || facts->status == -ETIMEDOUT ||
-	    facts->status == -EAGAIN)
+	    facts->status == -EHOSTUNREACH || facts->status == -EAGAIN)
 		return IPOIB_WHY_SM_UNREACHABLE;
 
 	return IPOIB_WHY_BCAST_JOINING;

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from labkit import (all_active, attr, edit, events, fault, has_carrier, ip4,
-                    ip6, on, ping, plug, port_is_active, reason, run, set_link,
-                    table, traced, wait_until)
+from labkit import (all_active, attr, edit, ethtool_stats, events, fault,
+                    has_carrier, ip4, ip6, link, on, ping, plug,
+                    port_is_active, reason, run, set_link, table, traced,
+                    wait_until, without_opensm)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
@@ -92,6 +93,18 @@ def test_pkey_absent():
     back(2)
 
 
+@contextlib.contextmanager
+def pkey_at(host, index):
+    """The default key is there, and a limited member's where it was."""
+    edit(host, "pkeys", "0 0x7fff")
+    edit(host, "pkeys", f"{index} 0xffff")
+    try:
+        yield
+    finally:
+        edit(host, "pkeys", "0 0xffff")
+        edit(host, "pkeys", f"{index} 0")
+
+
 def changes(host):
     return int(attr(host, "carrier_changes"))
 
@@ -120,6 +133,56 @@ def test_sm_unreachable():
         why(2, "sm-unreachable", timeout=60)
         assert "status=-110" in attr(2, "link_reason")
     back(2)
+
+
+def test_sm_unreachable_where_opensm_does_not_run():
+    """Its port is up, and the HCA there rejects what it is sent."""
+    wait_until("all ports ACTIVE", all_active)
+    run("lab-sm", "stop")
+    try:
+        on(2, "ip", "link", "set", "ib0", "down")
+        on(2, "ip", "link", "set", "ib0", "up")
+        why(2, "sm-unreachable")
+        assert "status=-113" in attr(2, "link_reason")
+    finally:
+        run("lab-sm", "start")
+    back(2)
+
+
+def tries(host):
+    """Attempts in a row that failed, as far as the reason tells."""
+    found = re.search(r"tries=(\d+)", attr(host, "link_reason"))
+    return int(found.group(1)) if found else 0
+
+
+def test_bcast_joining_where_opensm_knows_no_such_group():
+    """It answers, and says no."""
+    old = link(2)["broadcast"]
+    words = old.split(":")
+    words[5] = "1e"
+    on(2, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
+    try:
+        wait_until("it has tried some times", lambda: tries(2) > 3)
+        assert reason(2) == "bcast-joining"
+        assert "status=-22" in attr(2, "link_reason")
+    finally:
+        on(2, "ip", "link", "set", "ib0", "broadcast", old)
+    back(2)
+
+
+@pytest.mark.long
+def test_carrier_stays_while_opensm_does_not_run():
+    """Whatever ends a membership: nobody is there to say that it is no more."""
+    before = changes(2)
+    free = max(table(2, "pkeys")) + 1
+    rejected = ethtool_stats(2)["join_refusals"]
+    with without_opensm(), pkey_at(2, free):
+        # the waits between these add up to more than half a minute
+        wait_until("joins are rejected", lambda: ethtool_stats(2)[
+            "join_refusals"] >= rejected + 9, timeout=120)
+        assert has_carrier(2)
+        ping(1, ip4(2), 3)
+    assert changes(2) == before
 
 
 def test_no_way_to_the_subnet_manager():

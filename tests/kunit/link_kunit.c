@@ -473,6 +473,10 @@ static void why_without_a_subnet_manager(struct kunit *test)
 
 	facts.status = -EAGAIN;
 	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
+	facts.status = -EHOSTUNREACH;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
+	facts.status = -EINVAL;
+	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_BCAST_JOINING);
 	facts.status = 0;
 	facts.sm_lid = 0;
 	KUNIT_EXPECT_EQ(test, ipoib_link_why(&facts), IPOIB_WHY_SM_UNREACHABLE);
