@@ -21,6 +21,7 @@
  *   7  resolve.lock          neighbours, paths, the dead address handles
  *   8  hca->sa.lock          questions to the subnet administrator
  *   8  hca->members_lock     memberships that its interfaces asked for
+ *   8  link.facts_lock       what the link tells of itself
  *   -  each NAPI alone       consumer side of its ring
  *
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
@@ -963,8 +964,9 @@ enum ipoib_rtnl_job {
 
 /**
  * struct ipoib_link - state of the link, and its own copies of what it needs
- * @lock: everything below but @posted, @jobs and the works
- * @state: written by ipoib_link_set_state() alone; senders read it as a hint
+ * @lock: everything below but @facts, @posted, @jobs and the works; @state and
+ *	@pkey are written under it and read anywhere
+ * @state: written by ipoib_link_set_state() alone
  * @acted: the levels last acted on
  * @seen: the levels as they were last read
  * @no_pkey: the P_Key last acted on is not in the port's table
@@ -978,24 +980,29 @@ enum ipoib_rtnl_job {
  * @polls: looks in a row for what the link waits for
  * @poll_work: the next one, on the interface's queue; cancelled by stop
  * @reason: why there is no carrier, as it was last traced
+ * @facts: what that was found from, for those who ask; they wait for no @lock,
+ *	which is held while the HCA is
+ * @facts_lock: @facts
  * @jobs: bits of enum ipoib_rtnl_job
  * @rtnl_work: does them, on hca->rtnl_wq
  * @restart_failures: restarts that failed in a row
  */
 struct ipoib_link {
 	struct mutex lock; /* order 4 */
-	enum ipoib_link_state state __guarded_by(&lock);
+	enum ipoib_link_state state;
 	struct ipoib_link_view acted __guarded_by(&lock);
 	struct ipoib_link_view seen __guarded_by(&lock);
 	struct ipoib_absence no_pkey __guarded_by(&lock);
 	struct ipoib_absence no_gid __guarded_by(&lock);
-	u16 pkey __guarded_by(&lock);
+	u16 pkey;
 	union ib_gid gid __guarded_by(&lock);
 	__be64 alias __guarded_by(&lock);
 	union ib_gid broadcast __guarded_by(&lock);
 	u32 restart_failures __guarded_by(&lock);
 	u32 polls __guarded_by(&lock);
 	enum ipoib_link_reason reason __guarded_by(&lock);
+	spinlock_t facts_lock; /* order 8 */
+	struct ipoib_link_facts facts __guarded_by(&facts_lock);
 	struct delayed_work poll_work;
 	unsigned long posted;
 	struct work_struct work;

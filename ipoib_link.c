@@ -180,15 +180,10 @@ static void ipoib_link_read(struct ipoib_dev *ipd, struct ipoib_link_view *view)
 
 /* ---- link ---- */
 
+/* Without the lock it may change any moment, as it may after this returned. */
 static bool ipoib_link_is(struct ipoib_dev *ipd, enum ipoib_link_state state)
 {
-	bool is;
-
-	mutex_lock(&ipd->link.lock);
-	is = ipd->link.state == state;
-	mutex_unlock(&ipd->link.lock);
-
-	return is;
+	return READ_ONCE(ipd->link.state) == state;
 }
 
 /*
@@ -308,7 +303,7 @@ static void ipoib_link_set_state(struct ipoib_dev *ipd,
 		netdev_info(ipd->netdev,
 			    "no carrier: P_Key %#06x is not in the table of port %u\n",
 			    ipd->link.pkey, ipd->port);
-	ipd->link.state = state;
+	WRITE_ONCE(ipd->link.state, state);
 }
 
 static void ipoib_link_step(struct ipoib_dev *ipd, enum ipoib_link_event event,
@@ -392,37 +387,42 @@ static void ipoib_link_poll_work(struct work_struct *work)
 	ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 }
 
-static enum ipoib_link_reason
-ipoib_link_facts(struct ipoib_dev *ipd, const struct ipoib_link_view *now,
-		 struct ipoib_link_facts *facts)
-	__must_hold(&ipd->link.lock)
+/* What is known without a query is as of now, and not as of the last look. */
+static enum ipoib_link_reason ipoib_link_judge(struct ipoib_dev *ipd,
+					       struct ipoib_link_facts *facts)
 {
-	lockdep_assert_held(&ipd->link.lock);
-
-	memset(facts, 0, sizeof(*facts));
-	facts->state = ipd->link.state;
 	facts->kept = READ_ONCE(ipd->ud.kept);
 	facts->restarting = test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs);
 	facts->carrier = netif_carrier_ok(ipd->netdev);
-	facts->gid_good = now->gid_valid;
-	facts->pkey = ipd->link.pkey;
-	facts->port_active = now->port_active;
-	facts->lid = now->lid;
-	facts->sm_lid = now->sm_lid;
-	ipoib_mcast_broadcast_trouble(ipd, &facts->status, &facts->tries);
 
 	return ipoib_link_why(facts);
 }
 
-/* One line for each change of why there is no carrier. */
+/*
+ * Notes what whoever asks for the reason is told; one line for each change of
+ * why there is no carrier.
+ */
 static void ipoib_link_explain(struct ipoib_dev *ipd,
 			       const struct ipoib_link_view *now)
 	__must_hold(&ipd->link.lock)
 {
+	struct ipoib_link_facts facts = {
+		.state = ipd->link.state,
+		.gid_good = now->gid_valid,
+		.pkey = ipd->link.pkey,
+		.port_active = now->port_active,
+		.lid = now->lid,
+		.sm_lid = now->sm_lid,
+	};
 	enum ipoib_link_reason reason;
-	struct ipoib_link_facts facts;
 
-	reason = ipoib_link_facts(ipd, now, &facts);
+	lockdep_assert_held(&ipd->link.lock);
+
+	ipoib_mcast_broadcast_trouble(ipd, &facts.status, &facts.tries);
+	reason = ipoib_link_judge(ipd, &facts);
+	spin_lock(&ipd->link.facts_lock);
+	ipd->link.facts = facts;
+	spin_unlock(&ipd->link.facts_lock);
 	if (reason == ipd->link.reason)
 		return;
 
@@ -432,24 +432,24 @@ static void ipoib_link_explain(struct ipoib_dev *ipd,
 }
 
 /**
- * ipoib_link_reason() - why has an interface no carrier, as of now?
+ * ipoib_link_reason() - why has an interface no carrier?
  * @ipd: interface
  * @facts: gets what that was found from
  *
+ * Answers from the last look at the link: everybody may ask, as often as they
+ * like, and an HCA that is slow holds up nobody.
+ *
+ * Context: process.
  * Return: the reason that has to go first, or that there is a carrier.
  */
 enum ipoib_link_reason ipoib_link_reason(struct ipoib_dev *ipd,
 					 struct ipoib_link_facts *facts)
 {
-	enum ipoib_link_reason reason;
-	struct ipoib_link_view now;
+	spin_lock(&ipd->link.facts_lock);
+	*facts = ipd->link.facts;
+	spin_unlock(&ipd->link.facts_lock);
 
-	mutex_lock(&ipd->link.lock);
-	ipoib_link_read(ipd, &now);
-	reason = ipoib_link_facts(ipd, &now, facts);
-	mutex_unlock(&ipd->link.lock);
-
-	return reason;
+	return ipoib_link_judge(ipd, facts);
 }
 
 /**
@@ -485,17 +485,12 @@ static void ipoib_link_work(struct work_struct *work)
  * ipoib_link_pkey() - the P_Key of an interface
  * @ipd: interface
  *
+ * Context: any; waits for nothing, as it is asked for under RTNL.
  * Return: its full-member form; 0 when the port's table has never had one.
  */
 u16 ipoib_link_pkey(struct ipoib_dev *ipd)
 {
-	u16 pkey;
-
-	mutex_lock(&ipd->link.lock);
-	pkey = ipd->link.pkey;
-	mutex_unlock(&ipd->link.lock);
-
-	return pkey;
+	return READ_ONCE(ipd->link.pkey);
 }
 
 /* ---- identity ---- */
@@ -569,7 +564,7 @@ static bool ipoib_identity_take_pkey(struct ipoib_dev *ipd)
 		netdev_info(ipd->netdev, "P_Key changes from %#06x to %#06x\n",
 			    ipd->link.pkey, view.pkey);
 	if (changed)
-		ipd->link.pkey = view.pkey;
+		WRITE_ONCE(ipd->link.pkey, view.pkey);
 	if (!ipd->home_pkey)
 		ipd->home_pkey = view.pkey;
 	ipoib_identity_take_broadcast(ipd);
@@ -608,7 +603,7 @@ int ipoib_identity_init(struct ipoib_dev *ipd)
 		gid.global.interface_id = ipd->link.alias;
 	ipd->link.gid = gid;
 	/* a child's key is its own whether the port has it or not */
-	ipd->link.pkey = ipd->home_pkey;
+	WRITE_ONCE(ipd->link.pkey, ipd->home_pkey);
 	mutex_unlock(&ipd->link.lock);
 	dev_addr_mod(ipd->netdev, offsetof(struct ipoib_hwaddr, gid), gid.raw,
 		     sizeof(gid.raw));
@@ -927,6 +922,7 @@ void ipoib_link_cancel_sync(struct ipoib_dev *ipd)
 void ipoib_link_init_early(struct ipoib_dev *ipd)
 {
 	mutex_init(&ipd->link.lock);
+	spin_lock_init(&ipd->link.facts_lock);
 	INIT_WORK(&ipd->link.work, ipoib_link_work);
 	INIT_DELAYED_WORK(&ipd->link.poll_work, ipoib_link_poll_work);
 	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
@@ -1012,6 +1008,7 @@ int ipoib_link_open(struct net_device *dev)
 	ipd->link.acted = now;
 	ipoib_ud_know_self(ipd, now.lid);
 	ipoib_link_step(ipd, event, &now);
+	ipoib_link_explain(ipd, &now);
 	mutex_unlock(&ipd->link.lock);
 
 	netif_tx_start_all_queues(dev);
@@ -1062,6 +1059,7 @@ void ipoib_link_condemn(struct ipoib_dev *ipd)
 	mutex_lock(&ipd->link.lock);
 	ipoib_link_read(ipd, &now);
 	ipoib_link_step(ipd, IPOIB_EV_REMOVE, &now);
+	ipoib_link_explain(ipd, &now);
 	mutex_unlock(&ipd->link.lock);
 }
 
