@@ -1554,7 +1554,7 @@ struct ib_cq *ipoib_cq_create(struct ib_device *ibdev,
 bool ipoib_cq_arm(struct ib_cq *cq);
 struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
 				 struct ib_qp_init_attr *init, bool receives);
-int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index);
+int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index, u32 qkey);
 int ipoib_qp_set_qkey(struct ib_qp *qp, u32 qkey);
 int ipoib_qp_set_pkey_index(struct ib_qp *qp, u16 pkey_index);
 int ipoib_qp_set_error(struct ib_qp *qp);

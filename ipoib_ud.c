@@ -629,8 +629,8 @@ int ipoib_txq_join_in(struct ipoib_txq *txq)
 	struct ipoib_dev *ipd = txq->ipd;
 
 	txq->pkey_index = ipd->ud.pkey_index;
-	return ipoib_qp_start(txq->qp, ipd->port, txq->pkey_index) ?:
-	       ipoib_txq_take_qkey(txq);
+	return ipoib_qp_start(txq->qp, ipd->port, txq->pkey_index,
+			      ipd->ud.qkey);
 }
 
 static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
@@ -643,7 +643,8 @@ static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
 	lockdep_assert_held(&ipd->link.lock);
 
 	for (i = 0; i < ud->num_txq; i++) {
-		err = ipoib_qp_start(ud->txq[i]->qp, ipd->port, ud->pkey_index);
+		err = ipoib_qp_start(ud->txq[i]->qp, ipd->port, ud->pkey_index,
+				     ud->qkey);
 		if (err)
 			goto err_reset;
 		ud->txq[i]->pkey_index = ud->pkey_index;

@@ -94,14 +94,14 @@ struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
 	return ib_create_qp(pd, init);
 }
 
-static int ipoib_qp_to_init(struct ib_qp *qp, u32 port, u16 pkey_index)
+static int ipoib_qp_to_init(struct ib_qp *qp, u32 port, u16 pkey_index,
+			    u32 qkey)
 {
 	struct ib_qp_attr attr = {
 		.qp_state = IB_QPS_INIT,
 		.port_num = port,
 		.pkey_index = pkey_index,
-		/* the real one comes with the broadcast group */
-		.qkey = 0,
+		.qkey = qkey,
 	};
 
 	return ib_modify_qp(qp, &attr, IB_QP_STATE | IB_QP_PORT |
@@ -140,14 +140,15 @@ int ipoib_qp_reset(struct ib_qp *qp)
  * @qp: queue pair
  * @port: port it uses
  * @pkey_index: place of its P_Key in that port's table
+ * @qkey: the link's, 0 before its broadcast group was ever joined
  *
  * Return: 0, or an errno with the queue pair back in RESET.
  */
-int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index)
+int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index, u32 qkey)
 {
 	int err;
 
-	err = ipoib_qp_to_init(qp, port, pkey_index);
+	err = ipoib_qp_to_init(qp, port, pkey_index, qkey);
 	if (!err)
 		err = ipoib_qp_to_rts(qp);
 	if (err)
