@@ -455,6 +455,8 @@ struct ipoib_membership {
  * @state: the same
  * @sync: mcast.sync when it was last wanted
  * @renew: it is to be joined anew; guarded by mcast.lock
+ * @confirm: the next join is to be one that ib_core has to send; only the
+ *	holder of link.lock looks at it
  * @unwanted: it is to be left; guarded by mcast.lock
  * @in_full: sent to only, but the subnet administrator takes no such members;
  *	only the holder of link.lock looks at it
@@ -482,6 +484,7 @@ struct ipoib_mcast {
 	enum ipoib_mcast_state state;
 	u32 sync;
 	bool renew;
+	bool confirm;
 	bool unwanted;
 	bool in_full;
 	struct ipoib_membership *cur;
@@ -979,6 +982,8 @@ enum ipoib_rtnl_job {
  * @work: looks at the levels and runs transitions
  * @polls: looks in a row for what the link waits for
  * @poll_work: the next one, on the interface's queue; cancelled by stop
+ * @confirm_work: has memberships confirmed, on the interface's queue; cancelled
+ *	by stop
  * @reason: why there is no carrier, as it was last traced
  * @facts: what that was found from, for those who ask; they wait for no @lock,
  *	which is held while the HCA is
@@ -1004,6 +1009,7 @@ struct ipoib_link {
 	spinlock_t facts_lock; /* order 8 */
 	struct ipoib_link_facts facts __guarded_by(&facts_lock);
 	struct delayed_work poll_work;
+	struct delayed_work confirm_work;
 	unsigned long posted;
 	struct work_struct work;
 	unsigned long jobs;
@@ -1530,6 +1536,8 @@ void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
 void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock);
+void ipoib_mcast_confirm_all(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock);
 void ipoib_mcast_sync_later(struct ipoib_dev *ipd);
 void ipoib_mcast_broadcast_view(struct ipoib_dev *ipd,

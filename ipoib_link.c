@@ -32,6 +32,12 @@
 #define IPOIB_POLL_MOST_MS	5000
 #define IPOIB_LINK_POLLS_MOST	16U
 
+/*
+ * A subnet manager that takes over and wants registrations asks for them within
+ * that time; and not all ports of a subnet ask it at once.
+ */
+#define IPOIB_CONFIRM_MS	2000
+
 /* peers are told so often of a new address, and with so much time between */
 #define IPOIB_ANNOUNCEMENTS	3
 #define IPOIB_ANNOUNCE_MS	1000
@@ -218,6 +224,27 @@ static void ipoib_link_adopt(struct ipoib_dev *ipd)
 		  bcast->rate);
 }
 
+/* With link.lock held, while the link works: ipoib_link_stop() cancels it. */
+static void ipoib_link_confirm_later(struct ipoib_dev *ipd)
+	__must_hold(&ipd->link.lock)
+{
+	u32 wait_ms = ipoib_spread_ms(IPOIB_CONFIRM_MS, get_random_u32());
+
+	queue_delayed_work(ipd->wq, &ipd->link.confirm_work,
+			   msecs_to_jiffies(wait_ms));
+}
+
+static void ipoib_link_confirm_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     link.confirm_work.work);
+
+	mutex_lock(&ipd->link.lock);
+	if (ipd->link.state == IPOIB_LINK_ACTIVE)
+		ipoib_mcast_confirm_all(ipd);
+	mutex_unlock(&ipd->link.lock);
+}
+
 /* Groups, paths and the address know nothing of the index. */
 static void ipoib_link_reindex(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
@@ -240,6 +267,7 @@ static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
 		netif_carrier_off(ipd->netdev);
 		break;
 	case IPOIB_ACT_LEAVE:
+		cancel_delayed_work(&ipd->link.confirm_work);
 		ipoib_mcast_leave_all(ipd);
 		ipd->link.acted.bcast.up = false;
 		break;
@@ -267,7 +295,12 @@ static void ipoib_link_do(struct ipoib_dev *ipd, enum ipoib_link_action action)
 		if (ipd->link.acted.ready)
 			ipoib_mcast_join_broadcast(ipd);
 		break;
+	case IPOIB_ACT_CONFIRM:
+		ipoib_link_confirm_later(ipd);
+		break;
 	case IPOIB_ACT_RENEW:
+		/* ib_core has none on record then, and asks for each */
+		cancel_delayed_work(&ipd->link.confirm_work);
 		ipoib_mcast_renew_all(ipd);
 		break;
 	case IPOIB_ACT_STALE:
@@ -925,6 +958,7 @@ void ipoib_link_init_early(struct ipoib_dev *ipd)
 	spin_lock_init(&ipd->link.facts_lock);
 	INIT_WORK(&ipd->link.work, ipoib_link_work);
 	INIT_DELAYED_WORK(&ipd->link.poll_work, ipoib_link_poll_work);
+	INIT_DELAYED_WORK(&ipd->link.confirm_work, ipoib_link_confirm_work);
 	INIT_DELAYED_WORK(&ipd->link.rtnl_work, ipoib_rtnl_work);
 }
 
@@ -1037,6 +1071,7 @@ int ipoib_link_stop(struct net_device *dev)
 	ipoib_link_explain(ipd, &now);
 	mutex_unlock(&ipd->link.lock);
 	cancel_delayed_work(&ipd->link.poll_work);
+	cancel_delayed_work(&ipd->link.confirm_work);
 
 	/* no work of this queue takes RTNL */
 	flush_workqueue(ipd->wq);
@@ -1072,8 +1107,9 @@ static void ipoib_event_post(struct ipoib_dev *ipd, enum ib_event_type type)
 		ipoib_link_post(ipd, IPOIB_EV_REREGISTER);
 		break;
 	case IB_EVENT_SM_CHANGE:
-		/* memberships are good: a join would be answered locally */
+		/* also where the same one is reached in another way */
 		ipoib_resolve_refresh(ipd, false);
+		ipoib_link_post(ipd, IPOIB_LINK_LOOK);
 		break;
 	case IB_EVENT_PORT_ACTIVE:
 	case IB_EVENT_PORT_ERR:

@@ -40,6 +40,12 @@
 #define IPOIB_RENEW_REFUSALS	3
 #define IPOIB_LINK_REFUSED_MS	30000
 
+/*
+ * Refusals in a row after which a membership is not confirmed any more: a
+ * subnet administrator may not know how a port is a member in two ways.
+ */
+#define IPOIB_CONFIRM_REFUSALS	4
+
 /* the stack's list is looked at again when there was no memory for all of it */
 #define IPOIB_SYNC_AGAIN_MS	100
 
@@ -350,6 +356,10 @@ static void ipoib_join_fill(struct ipoib_dev *ipd,
 		join = SENDONLY_FULLMEMBER_JOIN;
 	ipoib_join_gid(ipd, group, &gid);
 	ipoib_sa_member_ask(rec, &group->mgid, &gid, ipd->link.pkey, join);
+	if (group->confirm)
+		rec->join_state |= join == FULLMEMBER_JOIN ?
+				   BIT(NONMEMBER_JOIN) :
+				   BIT(SENDONLY_NONMEBER_JOIN);
 }
 
 static struct ipoib_membership *
@@ -757,6 +767,20 @@ static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group,
 	return ipoib_mcast_attach(ipd, group);
 }
 
+/* Back to the one way to be a member, from which there is another again. */
+static void ipoib_mcast_confirmed(struct ipoib_dev *ipd,
+				  struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	if (!group->confirm)
+		return;
+
+	group->confirm = false;
+	spin_lock_bh(&ipd->mcast.lock);
+	group->renew = true;
+	spin_unlock_bh(&ipd->mcast.lock);
+}
+
 static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 				struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
@@ -781,6 +805,7 @@ static void ipoib_mcast_granted(struct ipoib_dev *ipd,
 	}
 
 	group->retry = (struct ipoib_retry){};
+	ipoib_mcast_confirmed(ipd, group);
 	if (group->kind != IPOIB_MCAST_SEND_ONLY)
 		ipoib_mcast_step(ipd, group, IPOIB_MC_ATTACHED);
 	if (group->kind == IPOIB_MCAST_BROADCAST)
@@ -797,7 +822,7 @@ static bool ipoib_mcast_is_over(const struct ipoib_mcast *group)
 	if (group->kind == IPOIB_MCAST_BROADCAST)
 		least = msecs_to_jiffies(IPOIB_LINK_REFUSED_MS);
 
-	return group->state == IPOIB_MCAST_STALE &&
+	return group->state == IPOIB_MCAST_STALE && !group->confirm &&
 	       ipoib_sa_is_no(group->status) &&
 	       group->refusals >= IPOIB_RENEW_REFUSALS &&
 	       time_after_eq(jiffies, group->refused_at + least);
@@ -913,7 +938,9 @@ static void ipoib_mcast_refused(struct ipoib_dev *ipd,
 		group->retry_at = jiffies;
 		return;
 	}
-	if (ipoib_mcast_is_over(group))
+	if (group->confirm && group->refusals >= IPOIB_CONFIRM_REFUSALS)
+		group->confirm = false;
+	else if (ipoib_mcast_is_over(group))
 		ipoib_mcast_step(ipd, group, IPOIB_MC_EXPIRED);
 	ipoib_mcast_tire(ipd, group);
 }
@@ -1455,9 +1482,40 @@ void ipoib_mcast_renew_all(struct ipoib_dev *ipd)
 	spin_lock_bh(&ipd->mcast.lock);
 	list_for_each_entry(group, &ipd->mcast.groups, entry) {
 		group->renew = group->state != IPOIB_MCAST_IDLE;
+		group->confirm = false;
 		/* it may be another one that knows better */
 		group->in_full = false;
 		group->retry = (struct ipoib_retry){};
+		group->refusals = 0;
+	}
+	spin_unlock_bh(&ipd->mcast.lock);
+
+	ipoib_mcast_kick(ipd);
+}
+
+/**
+ * ipoib_mcast_confirm_all() - see that the subnet manager knows each membership
+ * @ipd: interface
+ *
+ * One that takes over may know none, and ask nobody to register; and ib_core
+ * answers a join by itself where the port is a member already. But not where it
+ * is to be one in another way as well (IBA 15.2.5.17, JoinState): that request
+ * it sends. Who knows the port adds to its membership, who does not makes it a
+ * member; then it goes back to the one way, which sends another request but
+ * ends no membership.
+ */
+void ipoib_mcast_confirm_all(struct ipoib_dev *ipd)
+{
+	struct ipoib_mcast *group;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	spin_lock_bh(&ipd->mcast.lock);
+	list_for_each_entry(group, &ipd->mcast.groups, entry) {
+		if (!ipoib_mcast_works(group->state))
+			continue;
+		group->renew = true;
+		group->confirm = true;
 		group->refusals = 0;
 	}
 	spin_unlock_bh(&ipd->mcast.lock);

@@ -1057,6 +1057,7 @@ enum ipoib_link_state {
  * @IPOIB_EV_GID_CHANGED: the port's GID is not what own GID was made from
  * @IPOIB_EV_GID_LOST: own GID left the table
  * @IPOIB_EV_LID_CHANGED: port is ACTIVE with another LID
+ * @IPOIB_EV_SM_CHANGED: another subnet manager is the port's
  * @IPOIB_EV_REREGISTER: the subnet manager forgot our subscriptions
  * @IPOIB_EV_BROKEN: the transport has to be closed and opened
  * @IPOIB_EV_STUCK: a transmit queue does not move, or a queue pair is in error
@@ -1080,6 +1081,7 @@ enum ipoib_link_event {
 	IPOIB_EV_GID_CHANGED,
 	IPOIB_EV_GID_LOST,
 	IPOIB_EV_LID_CHANGED,
+	IPOIB_EV_SM_CHANGED,
 	IPOIB_EV_REREGISTER,
 	IPOIB_EV_BROKEN,
 	IPOIB_EV_STUCK,
@@ -1100,6 +1102,8 @@ enum ipoib_link_event {
  * @IPOIB_ACT_REINDEX: give the queue pairs the P_Key's new index
  * @IPOIB_ACT_READDRESS: take over the port's GID, from the RTNL queue
  * @IPOIB_ACT_JOIN: join the broadcast group, if the port is ready for it
+ * @IPOIB_ACT_CONFIRM: have the subnet manager confirm each membership, in a
+ *	moment
  * @IPOIB_ACT_RENEW: join every group anew before letting go of the old one
  * @IPOIB_ACT_STALE: ask for each path anew when it is next used
  * @IPOIB_ACT_REFRESH: ask for every path anew now
@@ -1118,6 +1122,7 @@ enum ipoib_link_action {
 	IPOIB_ACT_REINDEX,
 	IPOIB_ACT_READDRESS,
 	IPOIB_ACT_JOIN,
+	IPOIB_ACT_CONFIRM,
 	IPOIB_ACT_RENEW,
 	IPOIB_ACT_STALE,
 	IPOIB_ACT_REFRESH,
@@ -1163,6 +1168,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(GID_CHANGED, DOWN),
 		IPOIB_STAY(GID_LOST, DOWN),
 		IPOIB_STAY(LID_CHANGED, DOWN),
+		IPOIB_STAY(SM_CHANGED, DOWN),
 		IPOIB_STAY(REREGISTER, DOWN),
 		IPOIB_STAY(BROKEN, DOWN),
 		IPOIB_STAY(STUCK, DOWN),
@@ -1183,6 +1189,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(GID_CHANGED, NO_PKEY, IPOIB_DO(READDRESS)),
 		IPOIB_STAY(GID_LOST, NO_PKEY),
 		IPOIB_STAY(LID_CHANGED, NO_PKEY),
+		IPOIB_STAY(SM_CHANGED, NO_PKEY),
 		IPOIB_STAY(REREGISTER, NO_PKEY),
 		IPOIB_STAY(BROKEN, NO_PKEY),
 		IPOIB_STAY(STUCK, NO_PKEY),
@@ -1205,6 +1212,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 			   IPOIB_DO(LEAVE) | IPOIB_DO(READDRESS)),
 		IPOIB_CELL(GID_LOST, JOINING, IPOIB_DO(LEAVE)),
 		IPOIB_CELL(LID_CHANGED, JOINING, IPOIB_DO_REJOIN),
+		IPOIB_STAY(SM_CHANGED, JOINING),
 		IPOIB_CELL(REREGISTER, JOINING, IPOIB_DO_REJOIN),
 		IPOIB_CELL(BROKEN, JOINING,
 			   IPOIB_DO(LEAVE) | IPOIB_DO(RESTART)),
@@ -1231,6 +1239,8 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_CELL(GID_LOST, JOINING, IPOIB_DO_HUSH),
 		IPOIB_CELL(LID_CHANGED, ACTIVE,
 			   IPOIB_DO(RENEW) | IPOIB_DO(REFRESH)),
+		IPOIB_CELL(SM_CHANGED, ACTIVE,
+			   IPOIB_DO(CONFIRM) | IPOIB_DO(STALE)),
 		IPOIB_CELL(REREGISTER, ACTIVE,
 			   IPOIB_DO(RENEW) | IPOIB_DO(STALE)),
 		IPOIB_CELL(BROKEN, JOINING,
@@ -1256,6 +1266,7 @@ ipoib_link_table[IPOIB_LINK_STATES][IPOIB_LINK_EVENTS] = {
 		IPOIB_STAY(GID_CHANGED, DEAD),
 		IPOIB_STAY(GID_LOST, DEAD),
 		IPOIB_STAY(LID_CHANGED, DEAD),
+		IPOIB_STAY(SM_CHANGED, DEAD),
 		IPOIB_STAY(REREGISTER, DEAD),
 		IPOIB_STAY(BROKEN, DEAD),
 		IPOIB_STAY(STUCK, DEAD),
@@ -1399,6 +1410,8 @@ static inline u32 ipoib_link_diff(const struct ipoib_link_view *acted,
 	/* while the port is not ACTIVE its LID says nothing */
 	if (acted->port_serves && now->port_serves && acted->lid != now->lid)
 		events |= BIT(IPOIB_EV_LID_CHANGED);
+	if (now->sm_lid && acted->sm_lid != now->sm_lid)
+		events |= BIT(IPOIB_EV_SM_CHANGED);
 	if (acted->bcast.up && !now->bcast.up)
 		events |= BIT(IPOIB_EV_JOIN_LOST);
 	else if (acted->bcast.up &&
@@ -1445,6 +1458,9 @@ static inline void ipoib_link_ack(struct ipoib_link_view *acted,
 		break;
 	case IPOIB_EV_LID_CHANGED:
 		acted->lid = now->lid;
+		break;
+	case IPOIB_EV_SM_CHANGED:
+		acted->sm_lid = now->sm_lid;
 		break;
 	case IPOIB_EV_RESUMED:
 		acted->port_serves = now->port_serves;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Two subnet managers: one is the master, one stands by."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -8,8 +9,9 @@ import signal
 
 import pytest
 
-from labkit import (BROADCAST, HOSTS, group_mlid, ib_port, lid, mft, on, run,
-                    switch_port, wait_until)
+from groupkit import member, memberships, send
+from labkit import (BROADCAST, HOSTS, attr, edit, group_mlid, ib_port, ip4, lid,
+                    mft, on, ping, run, set_link, switch_port, wait_until)
 
 pytestmark = pytest.mark.lab(sm=2)
 
@@ -124,3 +126,64 @@ def test_a_standby_that_stops_is_not_missed(with_driver):
     run("lab-sm", "start", 2)
     assert states() == ["MASTER", "STANDBY"]
     assert managers_hca() == FIRST
+
+
+@contextlib.contextmanager
+def asked_by_nobody():
+    """OpenSM takes the hosts for ports that know no client reregistration."""
+    hosts = range(1, HOSTS + 1)
+    try:
+        for host in hosts:
+            edit(host, "capmask", "client_reregister off")
+        yield
+    finally:
+        for host in hosts:
+            edit(host, "capmask", "client_reregister on")
+
+
+@contextlib.contextmanager
+def first_manager_cut_off():
+    """The second is the master of all others meanwhile."""
+    set_link(FIRST, "down")
+    try:
+        wait_until("hosts name the second", lambda: managers_hca() == SECOND,
+                   timeout=TAKEOVER)
+        yield
+    finally:
+        set_link(FIRST, "up")
+
+
+def everybody_answers():
+    """Also those who nobody knows: ARP goes by the broadcast group."""
+    for host in range(1, HOSTS + 1):
+        on(host, "ip", "neigh", "flush", "dev", "ib0")
+    for host in range(2, HOSTS + 1):
+        wait_until(f"host {host} answers", lambda one=host: ping(
+            1, ip4(one), 1, "-W", 1, check=False))
+        wait_until(f"host {host} is answered", lambda one=host: ping(
+            one, ip4(1), 1, "-W", 1, check=False))
+
+
+@pytest.mark.needs("netdev")
+@pytest.mark.needs("hitless")
+def test_memberships_at_a_manager_that_asks_for_none(with_driver):
+    """It knows nobody, and its tables say so."""
+    before = [attr(host, "carrier_changes") for host in (1, 2)]
+    with member(2, "239.8.7.6") as listener, asked_by_nobody():
+        def is_heard():
+            heard = listener.count()
+            wait_until("host 2 hears host 1", lambda: send(
+                1, "239.8.7.6") or listener.count() > heard)
+
+        is_heard()
+        with first_manager_cut_off():
+            everybody_answers()
+            is_heard()
+        wait_until("hosts name the first", lambda: managers_hca() == FIRST,
+                   timeout=60)
+        everybody_answers()
+        is_heard()
+        # one way to be a member is left
+        wait_until("all are full members", lambda: all(
+            state in (1, 8) for _, _, state in memberships()))
+    assert [attr(host, "carrier_changes") for host in (1, 2)] == before

@@ -29,6 +29,7 @@ static const char * const link_events[] = {
 	[IPOIB_EV_GID_CHANGED] = "GID_CHANGED",
 	[IPOIB_EV_GID_LOST] = "GID_LOST",
 	[IPOIB_EV_LID_CHANGED] = "LID_CHANGED",
+	[IPOIB_EV_SM_CHANGED] = "SM_CHANGED",
 	[IPOIB_EV_REREGISTER] = "REREGISTER",
 	[IPOIB_EV_BROKEN] = "BROKEN",
 	[IPOIB_EV_STUCK] = "STUCK",
@@ -50,6 +51,7 @@ static const char * const link_actions[] = {
 	[IPOIB_ACT_READDRESS] = "readdress",
 	[IPOIB_ACT_ACCEPT] = "accept",
 	[IPOIB_ACT_JOIN] = "join",
+	[IPOIB_ACT_CONFIRM] = "confirm",
 	[IPOIB_ACT_RENEW] = "renew",
 	[IPOIB_ACT_STALE] = "stale",
 	[IPOIB_ACT_REFRESH] = "refresh",
@@ -89,6 +91,7 @@ static const char * const link_law[] = {
 	/* the carrier stays: new memberships and paths before old ones go */
 	"ACTIVE LID_CHANGED > ACTIVE renew refresh",
 	"ACTIVE REREGISTER > ACTIVE renew stale",
+	"ACTIVE SM_CHANGED > ACTIVE confirm stale",
 	"ACTIVE JOIN_CHANGED > ACTIVE refresh adopt on",
 	/* the queue pairs need the new index, and nothing else does */
 	"ACTIVE PKEY_MOVED > ACTIVE reindex",
@@ -173,6 +176,7 @@ static struct ipoib_link_view link_working(void)
 {
 	struct ipoib_link_view view = {
 		.lid = 5,
+		.sm_lid = 1,
 		.pkey = 0xffff,
 		.port_active = true,
 		.port_serves = true,
@@ -246,6 +250,21 @@ static void diff_port_lost(struct kunit *test)
 	b.ready = false;
 	b.lid = 0;
 	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), BIT(IPOIB_EV_PORT_LOST));
+}
+
+/* none for a while is no other one */
+static void diff_sm_changed(struct kunit *test)
+{
+	struct ipoib_link_view a = link_working();
+	struct ipoib_link_view b = a;
+
+	b.sm_lid = 0;
+	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), 0);
+	b.sm_lid = 2;
+	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b),
+			BIT(IPOIB_EV_SM_CHANGED));
+	ipoib_link_ack(&a, &b, IPOIB_EV_SM_CHANGED);
+	KUNIT_EXPECT_EQ(test, ipoib_link_diff(&a, &b), 0);
 }
 
 /* down and up again between two looks, with another LID */
@@ -342,7 +361,7 @@ static void ack_settles_every_difference(struct kunit *test)
 		turns++;
 		KUNIT_ASSERT_LE(test, turns, 8);
 	}
-	KUNIT_EXPECT_EQ(test, turns, 3);
+	KUNIT_EXPECT_EQ(test, turns, 4);
 
 	memset(&now, 0, sizeof(now));
 	turns = 0;
@@ -500,6 +519,7 @@ static struct kunit_case link_cases[] = {
 	KUNIT_CASE(diff_pkey_found_at_index_0),
 	KUNIT_CASE(diff_pkey_moved_and_replaced),
 	KUNIT_CASE(diff_port_lost),
+	KUNIT_CASE(diff_sm_changed),
 	KUNIT_CASE(diff_lid_changed_while_nobody_looked),
 	KUNIT_CASE(diff_gid_lost),
 	KUNIT_CASE(diff_gid_changed),
