@@ -13,6 +13,7 @@ import shutil
 import subprocess
 
 from . import cache, host
+from .compilers import OWN
 from .errors import LabError
 
 # entries that no lab has used for so long are cleared away
@@ -67,12 +68,16 @@ def build(part, kernel, checkout, log, reader=None):
     and as errors.
     """
     files = part.files(checkout)
-    more = reader.arguments() if reader else []
-    name = "%s-%s" % (part.name, cache.digest(
-        cache.digest_files(checkout, files), kernel.folder, *more,
-        reader.name if reader else ""))
     # dpkg's tilde and colon confuse make in a path
     kind = os.path.join("modules", cache.digest(kernel.folder))
+    sources = cache.digest_files(checkout, files)
+    name = _entry(part, sources, kernel, reader)
+    if not reader:
+        # the kernel's own compiler makes the same of them with warnings on
+        strict = _entry(part, sources, kernel, OWN)
+        if os.path.isdir(cache.path(kind, strict)):
+            name = strict
+    more = reader.arguments() if reader else []
 
     def make(folder):
         _copy(checkout, files, folder)
@@ -85,6 +90,13 @@ def build(part, kernel, checkout, log, reader=None):
     if fresh:
         cache.forget_unused(kind, KEEP_DAYS)
     return os.path.join(where, part.folder)
+
+
+def _entry(part, sources, kernel, reader):
+    """The name under which a build is kept."""
+    return "%s-%s" % (part.name, cache.digest(
+        sources, kernel.folder, *(reader.arguments() if reader else []),
+        reader.name if reader else ""))
 
 
 def _copy(checkout, files, folder):
