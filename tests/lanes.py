@@ -5,10 +5,15 @@ A lane is one machine and what runs in it, or one build, or the lint. It knows
 the names of its tests before it runs them.
 """
 
+import collections
+import contextlib
 import os
 import pathlib
 import re
+import select as select_module
+import signal
 import subprocess
+import time
 
 import schedule
 from vm import kernels, modules, variant
@@ -27,6 +32,13 @@ LANE_TIMEOUT = {"uml": 3600, "kasan": 7200, "debug": 10800, "6.1": 7200,
                 "6.12": 7200, "7.3": 7200}
 # Machines that keep one processor busy: they have one, or emulate two.
 SINGLE = ("debug", "6.1", "6.12", "7.3")
+
+
+# how often a lane whose machine ended too soon goes on in another one
+MACHINES = 3
+# seconds that one test may take: the choices of every day have no long ones
+TEST_SECONDS = {"short": 300, "core": 300, "smoke": 900}
+LONG_TEST_SECONDS = 3600
 
 
 def verdict(status):
@@ -57,6 +69,8 @@ class Lane:
     name = ""
     # how many of this host's it keeps busy
     processors = schedule.WHOLE
+    # lines on what it does not run, once expected() has been called
+    left_out = ()
 
     def expected(self, _expr):
         """Names of the tests this lane is to run."""
@@ -118,6 +132,13 @@ class PytestLane(Lane):
         self.name = name
         self.env = env
         self.command = command
+        self.limit = TEST_SECONDS.get(env["LAB_CHOSEN"], LONG_TEST_SECONDS)
+        # every test of this lane, in the order in which they run
+        self.names = []
+        # what it leaves out, and why: a line each
+        self.left_out = []
+        # seconds that the tests of a file took
+        self.seconds = collections.Counter()
 
     def expected(self, expr):
         done = subprocess.run(
@@ -128,25 +149,105 @@ class PytestLane(Lane):
         if done.returncode not in (0, 5):
             raise LabError(self.name, "tests cannot be collected\n"
                            f"{done.stdout}{done.stderr}")
-        return [line for line in done.stdout.splitlines()
-                if line.startswith(FUNCTIONAL) and "::" in line]
+        lines = done.stdout.splitlines()
+        self.names = [line for line in lines
+                      if line.startswith(FUNCTIONAL) and "::" in line]
+        self.left_out = [line for line in lines
+                         if line.startswith("left out: ")]
+        return list(self.names)
 
     def run(self, expr, report):
-        outcome = re.compile(rf"^({FUNCTIONAL}/.+?::.+?) (PASSED|FAILED|ERROR)")
+        """Run them, in another machine when the first one ended too soon."""
+        waiting, troubles = list(self.names or self.expected(expr)), []
+        self.log.write_text("", encoding="utf-8")
+        for _ in range(MACHINES):
+            left, trouble = self._run_once(expr, report, waiting)
+            troubles.append(trouble)
+            # a machine that ran nothing will not do better the next time
+            if not left or len(left) == len(waiting):
+                break
+            waiting = left
+        return "; ".join(filter(None, troubles))
+
+    def _run_once(self, expr, report, waiting):
+        """(tests that did not report, a word on what else broke)."""
+        done = set(self.names) - set(waiting)
+        left = list(waiting)
         command = [*self.command, *PYTEST, "-v", "--tb=short",
-                   "--durations=20", "--durations-min=2", *select(expr),
+                   "--durations=40", "--durations-min=2", *select(expr),
+                   *(f"--deselect={name}" for name in sorted(done)),
                    FUNCTIONAL]
-        with open(self.log, "w", encoding="utf-8") as log, subprocess.Popen(
-                command, cwd=TOP, text=True, errors="replace",
-                env=dict(os.environ, **self.env), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            for line in process.stdout:
+        with subprocess.Popen(
+                command, cwd=TOP, env=dict(os.environ, **self.env),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, start_new_session=True) as process:
+            try:
+                for name, passed in self._results(process.stdout):
+                    report(name, passed)
+                    if name in left:
+                        left.remove(name)
+            except TooLong:
+                _end(process)
+                if not left:
+                    return left, "did not end after the last test"
+                report(left[0], False)
+                return left[1:], f"{left[0]} ran for over {self.limit} s"
+        return left, verdict(process.returncode)
+
+    def _results(self, output):
+        """(name, passed) of each test as it ends; the rest goes to the log.
+
+        TooLong is raised when a test takes longer than it may. The host
+        measures that, so a task that is stuck in the machine's kernel does not
+        hold the lane up.
+        """
+        outcome = re.compile(rf"^({FUNCTIONAL}/.+?::.+?) (PASSED|FAILED|ERROR)")
+        since = None
+        with open(self.log, "a", encoding="utf-8") as log:
+            for line in _lines(output, lambda: since and
+                               since + self.limit - time.monotonic()):
                 log.write(line)
                 log.flush()
                 found = outcome.match(line)
+                if found and since:
+                    file = pathlib.PurePath(found.group(1).partition("::")[0])
+                    self.seconds[file.name] += time.monotonic() - since
+                if found or line.startswith("collected "):
+                    since = time.monotonic()
                 if found:
-                    report(found.group(1), found.group(2) == "PASSED")
-        return verdict(process.returncode)
+                    yield found.group(1), found.group(2) == "PASSED"
+
+
+class TooLong(Exception):
+    """No line came in time."""
+
+
+def _lines(output, seconds_left):
+    """The lines of a pipe; seconds_left() limits the wait, None is no limit."""
+    rest = b""
+    while True:
+        left = seconds_left()
+        ready = select_module.select([output], [], [], None if left is None
+                                     else max(left, 0))[0]
+        if not ready:
+            raise TooLong
+        data = os.read(output.fileno(), 1 << 16)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace") + "\n"
+    if rest:
+        yield rest.decode(errors="replace") + "\n"
+
+
+def _end(process):
+    """End a lab: it removes what it made when it has the time to."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class GuestLane(PytestLane):
@@ -156,21 +257,32 @@ class GuestLane(PytestLane):
     GuestLane("uml", "stock", sm=2) is uml/stock/sm=2 and runs what is marked
     lab(sm=2), and nothing of uml/stock. @label names a variant of
     many words. @chosen is one of the choices that functional/conftest.py
-    knows.
+    knows. @shard is "2/3" for the second of three machines that share a lane's
+    tests.
     """
 
-    def __init__(self, kernel, driver, chosen="all", label=None, **more):
+    def __init__(self, kernel, driver, chosen="all", label=None, shard=None,
+                 **more):
         words = variant.words(more)
         self.processors = processors(kernel)
         env = {"LAB_DRIVER": driver, "LAB_KERNEL": kernel,
                "LAB_HOSTS": str(HOSTS), "LAB_CHOSEN": chosen,
-               "LAB_VARIANT": " ".join(words)}
+               "LAB_SHARD": shard or "1/1", "LAB_VARIANT": " ".join(words)}
         super().__init__("/".join([kernel, driver,
                                    *([label] if label else words),
-                                   *unless_usual(chosen)]), env, [
+                                   *unless_usual(chosen),
+                                   *([shard.replace("/", "of")] if shard
+                                     else [])]), env, [
             "tests/lab", "run", "--kernel", kernel, "--driver", driver,
             "--hosts", str(HOSTS), "--timeout", str(LANE_TIMEOUT[kernel]),
-            *variant.arguments(more), "--", "env", f"LAB_CHOSEN={chosen}"])
+            *variant.arguments(more), "--", "env", f"LAB_CHOSEN={chosen}",
+            f"LAB_SHARD={env['LAB_SHARD']}"])
+
+
+def shards(parts, *args, **more):
+    """The lanes of @parts machines that share what one lane would run."""
+    return [GuestLane(*args, shard=f"{part + 1}/{parts}", **more)
+            for part in range(parts)]
 
 
 class HostLane(PytestLane):
@@ -247,3 +359,27 @@ class LintLane(Lane):
                                       re.M):
             report(name, count == "0")
         return verdict(done.returncode)
+
+
+class MutantLane(Lane):
+    """tests/mutate, where each bug that is put in is a test."""
+
+    name = "mutants"
+
+    def expected(self, expr):
+        names = [path.stem for path in
+                 sorted((TOP / "tests/mutants").glob("*.patch"))]
+        return [name for name in names if not expr or expr in name]
+
+    def run(self, expr, report):
+        with open(self.log, "w", encoding="utf-8") as log, subprocess.Popen(
+                ["tests/mutate", *self.expected(expr)], cwd=TOP, text=True,
+                errors="replace", stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                found = re.match(r"(\S+): (noticed|survived|broken)", line)
+                if found:
+                    report(found.group(1), found.group(2) == "noticed")
+        return verdict(process.returncode)

@@ -20,7 +20,14 @@ hca=sg=1`), empty for the default one. In tests/check each variant wants a lane
 of its own: GuestLane("uml", "stock", sm=2).
 """
 
+import collections
 import os
+import pathlib
+
+import pytest
+
+# reason: how many tests this machine leaves out for it
+LEFT_OUT = pytest.StashKey()
 
 # What each driver can do so far. Tests ask by @pytest.mark.needs("...").
 #	follows_pkey	keep its partition when the table's order changes
@@ -85,38 +92,99 @@ def _words(mark):
                           else [several])}
 
 
-def _fits_variant(item, variant):
-    """Does this test belong to a lab with these options?"""
+def _variant_reason(item, variant):
+    """Why a test does not belong to a lab with these options, or ""."""
     asked = [_words(mark) for mark in item.iter_markers("lab")] or [set()]
-    return any(words <= variant if words else not variant for words in asked)
+    if any(words <= variant if words else not variant for words in asked):
+        return ""
+    return "for a lab with other options" if variant or any(asked) else \
+        "for the default lab"
 
 
-def _fits(item, driver, variant):
-    """Does this test belong to a machine with this driver and variant?"""
+def _reason(item, driver, variant):
+    """Why a test does not belong to a machine with this driver and variant.
+
+    "" when it does.
+    """
+    kernel = os.environ.get("LAB_KERNEL")
     if item.get_closest_marker("host"):
-        return driver == "host"
-    instrumented = item.get_closest_marker("instrumented")
-    if instrumented and (driver == "stock" or os.environ.get("LAB_KERNEL")
-                         not in (instrumented.args or INSTRUMENTED)):
-        return False
-    if item.get_closest_marker("debian") and (
-            os.environ.get("LAB_KERNEL") not in DEBIAN):
-        return False
-    if not _fits_variant(item, variant):
-        return False
-    if item.get_closest_marker("fabric"):
-        return driver == "none"
+        return "" if driver == "host" else "start labs themselves"
+    if driver == "host":
+        return "run inside a lab"
     needs = {mark.args[0] for mark in item.iter_markers("needs")}
-    return needs and needs <= ABILITIES.get(driver, set())
+    if item.get_closest_marker("fabric"):
+        if driver != "none":
+            return "need no driver"
+    elif not needs or not needs <= ABILITIES.get(driver, set()):
+        return "need another driver"
+    instrumented = item.get_closest_marker("instrumented")
+    if instrumented and (driver == "stock" or
+                         kernel not in (instrumented.args or INSTRUMENTED)):
+        return "need another kernel"
+    if item.get_closest_marker("debian") and kernel not in DEBIAN:
+        return "need another kernel"
+    return _variant_reason(item, variant)
+
+
+def _choice_reason(item, name):
+    """Why a choice leaves a test out, or ""."""
+    if CHOICES[name](item.get_closest_marker):
+        return ""
+    if item.get_closest_marker("apart") and name not in PARTS:
+        return "have a lane of their own in check-full"
+    if item.get_closest_marker("long"):
+        return "long: only in check-full"
+    return f"not {name}"
+
+
+def _seconds():
+    """{file: seconds its tests take on kasan}, as last measured."""
+    lines = (pathlib.Path(__file__).parent / "seconds.txt").read_text(
+        encoding="utf-8").splitlines()
+    return {name: float(seconds) for name, seconds in
+            (line.split() for line in lines if not line.startswith("#"))}
+
+
+def _shard(items):
+    """This machine's part of the tests: LAB_SHARD is 2/3 for the second of 3.
+
+    Whole files, the longest first, each to the part with the least so far.
+    """
+    number, parts = map(int, os.environ.get("LAB_SHARD", "1/1").split("/"))
+    if parts == 1:
+        return items
+    known = _seconds()
+    files = collections.Counter(item.path.name for item in items)
+    seconds = {name: known.get(name, count) for name, count in files.items()}
+    sums, part = [0.0] * parts, {}
+    for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        part[name] = sums.index(min(sums))
+        sums[part[name]] += seconds[name]
+    return [item for item in items if part[item.path.name] == number - 1]
 
 
 def pytest_collection_modifyitems(config, items):
     driver = os.environ.get("LAB_DRIVER", "host")
     variant = set(os.environ.get("LAB_VARIANT", "").split())
-    choice = CHOICES[os.environ.get("LAB_CHOSEN", "all")]
-    chosen = [item for item in items if _fits(item, driver, variant) and
-              choice(item.get_closest_marker)]
-    left = [item for item in items if item not in chosen]
+    chosen, reasons = [], collections.Counter()
+    for item in items:
+        reason = _reason(item, driver, variant) or \
+            _choice_reason(item, os.environ.get("LAB_CHOSEN", "all"))
+        if reason:
+            reasons[reason] += 1
+        else:
+            chosen.append(item)
+    mine = _shard(chosen)
+    if len(mine) < len(chosen):
+        reasons["in this lane's other parts"] = len(chosen) - len(mine)
+    config.stash[LEFT_OUT] = reasons
+    left = set(items) - set(mine)
     if left:
-        config.hook.pytest_deselected(items=left)
-    items[:] = chosen
+        config.hook.pytest_deselected(items=list(left))
+    items[:] = mine
+
+
+def pytest_report_collectionfinish(config):
+    """What this machine does not run, and why."""
+    return [f"left out: {count} {reason}" for reason, count in
+            sorted(config.stash.get(LEFT_OUT, {}).items())]

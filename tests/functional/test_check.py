@@ -21,15 +21,15 @@ PATH = pathlib.Path(__file__).resolve().parent.parent / "check"
 sys.path.insert(0, str(PATH.parent))
 
 import lanes as lane_kinds  # noqa: E402 pylint: disable=wrong-import-position
+import laneset  # noqa: E402 pylint: disable=wrong-import-position
 import schedule  # noqa: E402 pylint: disable=wrong-import-position
 from vm import kernels  # noqa: E402 pylint: disable=wrong-import-position
 
 
-@pytest.fixture(scope="module")
-def check():
-    """tests/check as a module; it leaves no compiled file beside itself."""
-    loader = importlib.machinery.SourceFileLoader("check", str(PATH))
-    spec = importlib.util.spec_from_loader("check", loader)
+def module_of(path):
+    """A script as a module; it leaves no compiled file beside itself."""
+    loader = importlib.machinery.SourceFileLoader(path.name, str(path))
+    spec = importlib.util.spec_from_loader(path.name, loader)
     module = importlib.util.module_from_spec(spec)
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -37,6 +37,12 @@ def check():
     finally:
         sys.dont_write_bytecode = written
     return module
+
+
+@pytest.fixture(scope="module")
+def check():
+    """tests/check as a module."""
+    return module_of(PATH)
 
 
 def a_lane(check, expected, reports, trouble=""):
@@ -86,6 +92,70 @@ def test_a_lane_that_cannot_collect_has_failed(check, capsys, monkeypatch):
 def test_a_lane_with_nothing_chosen_does_not_start(check):
     lane = a_lane(check, [], [("a", True)])
     assert check.run_lane(lane, "nothing") == (0, 0)
+
+
+# -- a machine that ends too soon ----------------------------------------------
+
+class Scripted(lane_kinds.PytestLane):
+    """A lane whose machine is a shell script; "$@" is pytest's command line."""
+
+    TESTS = [f"{lane_kinds.FUNCTIONAL}/test_x.py::test_{name}"
+             for name in ("one", "two", "three")]
+
+    def __init__(self, tmp_path, script, limit=2):
+        super().__init__("fake/scripted", {"LAB_CHOSEN": "short"},
+                         ["sh", "-c", script, str(tmp_path)])
+        self.limit = limit
+        self.path = tmp_path / "log"
+        self.names = list(self.TESTS)
+
+    def expected(self, expr):
+        return list(self.names)
+
+    @property
+    def log(self):
+        return self.path
+
+    def results(self):
+        """(what was reported, the trouble)."""
+        reported = []
+        trouble = self.run("", lambda *what: reported.append(what))
+        return [(name.rpartition("_")[2], passed)
+                for name, passed in reported], trouble
+
+
+PASSES = 'p() { echo "tests/functional/test_x.py::test_$1 PASSED [ 1%]"; }\n'
+
+
+def test_a_test_that_hangs_fails_and_the_others_run(tmp_path):
+    lane = Scripted(tmp_path, PASSES + """echo collected 3 items
+        case "$*" in *deselect*) p three; exit 0;; esac
+        p one; sleep 600 & wait""")
+    results, trouble = lane.results()
+    assert results == [("one", True), ("two", False), ("three", True)]
+    assert "test_two ran for over 2 s" in trouble
+
+
+def test_a_machine_may_take_its_time_to_boot(tmp_path):
+    lane = Scripted(tmp_path, PASSES + """sleep 1.5; echo collected 3 items
+        p one; p two; p three""", limit=1)
+    assert lane.results() == (
+        [("one", True), ("two", True), ("three", True)], "")
+
+
+def test_after_a_fault_of_the_kernel_another_machine_goes_on(tmp_path):
+    lane = Scripted(tmp_path, PASSES + """echo collected 3 items
+        case "$*" in *deselect*) p two; p three; exit 0;; esac
+        p one; exit 70""")
+    results, trouble = lane.results()
+    assert results == [("one", True), ("two", True), ("three", True)]
+    assert trouble == "the kernel reported a fault"
+
+
+def test_a_machine_that_ran_nothing_is_not_started_again(tmp_path):
+    lane = Scripted(tmp_path, 'echo started >> "$0/starts"; exit 125')
+    assert lane.results() == ([], "the lab could not be set up")
+    assert (tmp_path / "starts").read_text().count("started") == 1
 
 
 # -- which lanes run at the same time -----------------------------------------
@@ -154,7 +224,7 @@ def test_every_kernel_and_driver_has_a_lane(check):
     # stock is one of the others
     for kernel in set(kernels.KERNELS) - {"stock"}:
         assert f"build/{kernel}" in names
-        for driver in check.DRIVERS:
+        for driver in laneset.DRIVERS:
             assert f"{kernel}/{driver}" in names
 
 
@@ -176,7 +246,7 @@ def test_each_lane_chooses_tests(check):
     """Few of them every day on Debian's kernels, which are emulated."""
     tests = collected(check.EVERYDAY)
     assert all(tests.values())
-    for kernel in check.DEBIAN:
+    for kernel in laneset.DEBIAN:
         assert 4 <= len(tests[f"{kernel}/ours/smoke"]) <= 8
 
 
@@ -187,8 +257,8 @@ def test_each_lane_of_the_full_run_chooses_tests(check):
 
 def test_parts_of_a_lane_are_all_of_it(check):
     parts = [lane for lane in check.COMPLETE if lane.name in {
-        "debug/ours", *(f"debug/ours/{part}" for part in check.APART)}]
-    assert len(parts) == 1 + len(check.APART)
+        "debug/ours", *(f"debug/ours/{part}" for part in laneset.APART)}]
+    assert len(parts) == 1 + len(laneset.APART)
     tests = collected([*parts, lane_kinds.GuestLane("debug", "ours", "all",
                                                     "whole")])
     every = tests.pop("debug/ours/whole")
@@ -249,6 +319,89 @@ def test_a_variant_is_a_lane_of_its_own(check):
     at = lane.command.index("--sm")
     assert lane.command[at:at + 6] == ["--sm", "2", "--hca", "sg=1", "--hca",
                                        "2:lso=on"]
+
+
+def test_parts_of_a_shared_lane_are_all_of_it():
+    parts = lane_kinds.shards(3, "kasan", "ours", "short")
+    assert [lane.name for lane in parts] == [
+        f"kasan/ours/short/{part}of3" for part in (1, 2, 3)]
+    tests = collected([*parts, lane_kinds.GuestLane("kasan", "ours", "short")])
+    every = tests.pop("kasan/ours/short")
+    assert sorted(sum(tests.values(), [])) == sorted(every)
+    files = [{test.partition("::")[0] for test in part}
+             for part in tests.values()]
+    assert all(files)
+    # what one test of a file leaves may be what another one is about
+    assert sum(map(len, files)) == len(set.union(*files))
+
+
+def test_a_lane_says_what_it_leaves_out_and_why():
+    lane = lane_kinds.GuestLane("kasan", "ours", "short")
+    lane.expected("")
+    reasons = " ".join(lane.left_out)
+    assert re.search(r"left out: \d+ long: only in check-full", reasons)
+    assert re.search(r"left out: \d+ need no driver", reasons)
+    assert re.search(r"left out: \d+ for a lab with other options", reasons)
+
+
+# -- mutants -------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def mutate():
+    """tests/mutate as a module."""
+    return module_of(PATH.parent / "mutate")
+
+
+def test_each_mutant_applies_and_names_tests_that_are_there(mutate, tmp_path):
+    """What moves code or renames a test updates them."""
+    mutate.copy_checkout(tmp_path)
+    wrong = []
+    for path in mutate.chosen([]):
+        mutant = mutate.Mutant(path)
+        try:
+            mutant.apply(tmp_path, "--dry-run")
+        except mutate.Broken as err:
+            wrong.append(f"{mutant.name}: {err}")
+        for test in mutant.tests:
+            file, _, name = test.partition("::")
+            where = PATH.parent / "functional" / file
+            if name and not re.search(rf"def {name}\(", where.read_text()):
+                wrong.append(f"{mutant.name}: no {test}")
+        mutate.lane_named(mutant.lane)
+    assert not wrong
+
+
+def judged(mutate, monkeypatch, tmp_path, output, status):
+    """What becomes of a mutant whose machine printed @output."""
+    path = tmp_path / "bug.patch"
+    path.write_text("Bug: a bug\nLane: uml/ours\n"
+                    "Tests: test_x.py::test_a test_x.py::test_b\n\n")
+    monkeypatch.setattr(mutate.Mutant, "apply", lambda *_: None)
+    monkeypatch.setattr(mutate, "copy_checkout", lambda _: None)
+    monkeypatch.setattr(mutate, "run", lambda *_: (output, status))
+    return mutate.judge(mutate.Mutant(path))
+
+
+def result_lines(**outcomes):
+    return "".join(f"{lane_kinds.FUNCTIONAL}/test_x.py::test_{name} {outcome}"
+                   " [ 50%]\n" for name, outcome in outcomes.items())
+
+
+@pytest.mark.parametrize("output,status,noticed,says", [
+    (result_lines(a="FAILED", b="FAILED"), 1, True, "noticed"),
+    (result_lines(**{"a[v4]": "PASSED", "a[v6]": "FAILED", "b": "ERROR"}), 1,
+     True, "noticed"),
+    (result_lines(a="FAILED", b="PASSED"), 1, False,
+     "survived test_x.py::test_b"),
+    (result_lines(a="PASSED"), 70, False, "survived test_x.py::test_a"),
+    ("", 70, True, "noticed"),
+    ("", 5, False, "broken: its tests are not in that lane"),
+    ("lab: building driver: error", 125, False, "broken: it does not build"),
+])
+def test_a_mutant_is_noticed_when_each_named_test_fails(
+        mutate, monkeypatch, tmp_path, output, status, noticed, says):
+    passed, line = judged(mutate, monkeypatch, tmp_path, output, status)
+    assert passed == noticed and says in line
 
 
 MARKED = """
