@@ -7,6 +7,7 @@ the names of its tests before it runs them.
 
 import collections
 import contextlib
+import fractions
 import os
 import pathlib
 import re
@@ -30,8 +31,10 @@ HOSTS = 4
 # From COMMAND's start; what a lane takes is a fraction of it.
 LANE_TIMEOUT = {"uml": 3600, "kasan": 7200, "debug": 10800, "6.1": 7200,
                 "6.12": 7200, "7.3": 7200}
-# Machines that keep one processor busy: they have one, or emulate two.
-SINGLE = ("debug", "6.1", "6.12", "7.3")
+# Machines whose processors are emulated, and keep one of this host's busy.
+EMULATED = ("6.1", "6.12", "7.3")
+# The others wait for most of their time: three of them on two processors.
+NATIVE = fractions.Fraction(2, 3)
 
 
 # how often a lane whose machine ended too soon goes on in another one
@@ -58,9 +61,14 @@ def unless_usual(chosen):
     return [] if chosen in ("all", "rest") else [chosen]
 
 
+def shard_word(shard):
+    """The same of a lane that is one of several, 1of3 of 1/3."""
+    return [shard.replace("/", "of")] if shard else []
+
+
 def processors(kernel):
     """How many processors of this host a machine with a kernel keeps busy."""
-    return 1 if kernel in SINGLE else schedule.WHOLE
+    return 1 if kernel in EMULATED else NATIVE
 
 
 class Lane:
@@ -271,26 +279,31 @@ class GuestLane(PytestLane):
         super().__init__("/".join([kernel, driver,
                                    *([label] if label else words),
                                    *unless_usual(chosen),
-                                   *([shard.replace("/", "of")] if shard
-                                     else [])]), env, [
+                                   *shard_word(shard)]), env, [
             "tests/lab", "run", "--kernel", kernel, "--driver", driver,
             "--hosts", str(HOSTS), "--timeout", str(LANE_TIMEOUT[kernel]),
             *variant.arguments(more), "--", "env", f"LAB_CHOSEN={chosen}",
             f"LAB_SHARD={env['LAB_SHARD']}"])
 
 
-def shards(parts, *args, **more):
-    """The lanes of @parts machines that share what one lane would run."""
-    return [GuestLane(*args, shard=f"{part + 1}/{parts}", **more)
-            for part in range(parts)]
 
 
 class HostLane(PytestLane):
     """The lab's own contract: these tests start labs themselves."""
 
-    def __init__(self, chosen="all"):
-        super().__init__("/".join(["lab", *unless_usual(chosen)]),
-                         {"LAB_DRIVER": "host", "LAB_CHOSEN": chosen}, [])
+    processors = NATIVE
+
+    def __init__(self, chosen="all", shard=None):
+        super().__init__(
+            "/".join(["lab", *unless_usual(chosen), *shard_word(shard)]),
+            {"LAB_DRIVER": "host", "LAB_CHOSEN": chosen,
+             "LAB_SHARD": shard or "1/1"}, [])
+
+
+def shards(parts, kind, *args, **more):
+    """@parts lanes of a kind that share what one would run."""
+    return [kind(*args, shard=f"{part + 1}/{parts}", **more)
+            for part in range(parts)]
 
 
 class KunitLane(Lane):

@@ -38,14 +38,14 @@ EVERYDAY = [
     LintLane(),
     *[BuildLane(kernel) for kernel in UML + DEBIAN + CROSS],
     KunitLane("kasan"), KunitLane("debug"),
-    *shards(3, "kasan", "ours", "short"),
-    *shards(2, "kasan", "none", "short"),
+    *shards(3, GuestLane, "kasan", "ours", "short"),
+    *shards(2, GuestLane, "kasan", "none", "short"),
     *[GuestLane("kasan", driver, "short", **more) for more in VARIANTS
       for driver in ("none", "ours")],
     GuestLane("debug", "none", "core"),
-    *shards(2, "debug", "ours", "core"),
+    *shards(2, GuestLane, "debug", "ours", "core"),
     *[GuestLane(kernel, "ours", "smoke") for kernel in DEBIAN],
-    HostLane("short"),
+    *shards(2, HostLane, "short"),
 ]
 
 # Everything.

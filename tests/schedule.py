@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which lanes run at the same time?
 
-A machine of one processor leaves the others of this host idle. Lanes start in
-their order, and one that finds room goes ahead of those that find none. What
-is timed, or builds, takes the whole host.
+Each lane says how many processors of this host it keeps busy, which may be a
+part of one. Lanes start in their order, and one that finds room goes ahead of
+those that find none. What builds takes the whole host.
 """
 
 import os

@@ -185,6 +185,13 @@ def test_lanes_of_one_processor_run_side_by_side():
     assert set(names_of([first, second], 2)) == {"first", "second"}
 
 
+def test_three_machines_share_two_processors():
+    lanes = [Busy(str(at), lane_kinds.NATIVE) for at in range(3)]
+    for lane in lanes:
+        lane.beside = lanes
+    assert len(names_of(lanes, 2)) == 3
+
+
 def test_a_lane_that_finds_room_goes_ahead():
     small, whole = Busy("small", 1), Busy("whole", schedule.WHOLE)
     last = Busy("last", 1)
@@ -322,7 +329,7 @@ def test_a_variant_is_a_lane_of_its_own(check):
 
 
 def test_parts_of_a_shared_lane_are_all_of_it():
-    parts = lane_kinds.shards(3, "kasan", "ours", "short")
+    parts = lane_kinds.shards(3, lane_kinds.GuestLane, "kasan", "ours", "short")
     assert [lane.name for lane in parts] == [
         f"kasan/ours/short/{part}of3" for part in (1, 2, 3)]
     tests = collected([*parts, lane_kinds.GuestLane("kasan", "ours", "short")])
