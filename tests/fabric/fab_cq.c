@@ -420,6 +420,31 @@ void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp)
 		fab_cq_raise(cq, FAB_CQ_EVENT);
 }
 
+/**
+ * fab_cq_disown_qp - leave a queue pair's completions where they are
+ * @cq: the queue
+ * @qp: the queue pair, whose rings begin again
+ *
+ * What resetting a queue pair does where the driver does not clean the queue:
+ * the completions are polled later, and free no slot of the rings.
+ */
+void fab_cq_disown_qp(struct fab_cq *cq, const struct fab_qp *qp)
+{
+	unsigned long flags;
+	u32 pos;
+
+	flags = fab_softirqs_off();
+	spin_lock(&cq->lock);
+	for (pos = cq->tail; pos != cq->head; pos++) {
+		struct fab_cqe *cqe = &cq->ring[pos & cq->mask];
+
+		if (cqe->qp == qp)
+			cqe->disowned = true;
+	}
+	spin_unlock(&cq->lock);
+	fab_softirqs_on(flags);
+}
+
 /* --- Holding back -------------------------------------------------------- */
 
 static void fab_cq_release(struct fab_cq *cq, ktime_t now)
@@ -468,7 +493,8 @@ static void fab_cq_credit(const struct fab_cqe *cqe)
 {
 	struct fab_ring *ring = cqe->is_send ? &cqe->qp->sq : &cqe->qp->rq;
 
-	WRITE_ONCE(ring->freed, cqe->ring_next);
+	if (!cqe->disowned)
+		WRITE_ONCE(ring->freed, cqe->ring_next);
 }
 
 int fab_cq_poll(struct ib_cq *ibcq, int num, struct ib_wc *wc)

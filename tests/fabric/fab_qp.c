@@ -37,17 +37,33 @@ static s64 fab_sge_total(const struct ib_sge *sge, int num)
 	return total > FAB_MAX_MSG ? -EINVAL : (s64)total;
 }
 
-static bool fab_state_takes_sends(enum ib_qp_state state)
+/*
+ * IBA 10.3.1 has a queue pair reject what it cannot execute yet. Drivers such
+ * as mlx4 do not look at the state: the request stays in the ring.
+ */
+static bool fab_qp_takes_sends(const struct fab_qp *qp)
 {
-	return state == IB_QPS_RTS || state == IB_QPS_SQD ||
-	       state == IB_QPS_SQE || state == IB_QPS_ERR;
+	return qp->hca->node->shape.post_in_reset ||
+	       qp->state == IB_QPS_RTS || qp->state == IB_QPS_SQD ||
+	       qp->state == IB_QPS_SQE || qp->state == IB_QPS_ERR;
+}
+
+static bool fab_qp_takes_recvs(const struct fab_qp *qp)
+{
+	return qp->hca->node->shape.post_in_reset ||
+	       qp->state != IB_QPS_RESET;
+}
+
+/* A queue pair that was never in INIT has no port yet. */
+static bool fab_ah_fits(const struct fab_qp *qp, struct ib_ah *ah)
+{
+	return ah && ah->pd == qp->ibqp->pd &&
+	       (!qp->port || to_fab_ah(ah)->port_num == qp->port->num);
 }
 
 static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
 {
-	const struct ib_ah *ah = ud_wr(wr)->ah;
-
-	if (!fab_state_takes_sends(qp->state)) {
+	if (!fab_qp_takes_sends(qp)) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_STATE,
 			   "a send was posted to a QP that is not ready to send");
 		return -EINVAL;
@@ -63,8 +79,7 @@ static int fab_send_check(struct fab_qp *qp, const struct ib_send_wr *wr)
 			   "a send has more SGEs than its QP allows");
 		return -EINVAL;
 	}
-	if (!ah || ah->pd != qp->ibqp->pd ||
-	    to_fab_ah((struct ib_ah *)ah)->port_num != qp->port->num) {
+	if (!fab_ah_fits(qp, ud_wr(wr)->ah)) {
 		fab_misuse(qp->hca, FAB_MISUSE_POST_AH,
 			   "a send names an address handle of another PD or port");
 		return -EINVAL;
@@ -207,7 +222,7 @@ static int fab_recv_add(struct fab_qp *qp, const struct ib_recv_wr *wr)
 
 	lockdep_assert_held(&qp->rq.lock);
 
-	if (qp->state == IB_QPS_RESET) {
+	if (!fab_qp_takes_recvs(qp)) {
 		fab_misuse(qp->hca, FAB_MISUSE_RECV_STATE,
 			   "a receive was posted to a QP in RESET");
 		return -EINVAL;
@@ -469,15 +484,17 @@ void fab_qps_flush(struct fab_hca *hca)
 	rcu_read_unlock();
 }
 
-/* No request is left, and no completion of one. Callers hold the mutex. */
+/*
+ * No request is left. The locks are held since the state became RESET: what is
+ * posted from then on belongs to the queue pair's next life.
+ */
 static void fab_qp_empty(struct fab_qp *qp)
 {
 	u32 pos;
 
-	lockdep_assert_held(&qp->mutex);
+	lockdep_assert_held(&qp->sq.lock);
+	lockdep_assert_held(&qp->rq.lock);
 
-	fab_cq_forget_qp(qp->send_cq, qp);
-	fab_cq_forget_qp(qp->recv_cq, qp);
 	for (pos = qp->sq.next; pos != qp->sq.head; pos++)
 		atomic_dec(&fab_swqe(&qp->sq, pos)->ah->in_use);
 
@@ -489,7 +506,8 @@ static void fab_qp_empty(struct fab_qp *qp)
 	qp->rq.freed = 0;
 }
 
-static void fab_qp_reset(struct fab_qp *qp)
+/* @clean: its completions go, too */
+static void fab_qp_reset(struct fab_qp *qp, bool clean)
 {
 	lockdep_assert_held(&qp->mutex);
 
@@ -499,9 +517,16 @@ static void fab_qp_reset(struct fab_qp *qp)
 	fab_qp_set_state(qp, IB_QPS_RESET);
 	qp->sqd_event = false;
 	qp->fatal_event = false;
+	if (clean) {
+		fab_cq_forget_qp(qp->send_cq, qp);
+		fab_cq_forget_qp(qp->recv_cq, qp);
+	} else {
+		fab_cq_disown_qp(qp->send_cq, qp);
+		fab_cq_disown_qp(qp->recv_cq, qp);
+	}
+	fab_qp_empty(qp);
 	spin_unlock(&qp->rq.lock);
 	spin_unlock_irq(&qp->sq.lock);
-	fab_qp_empty(qp);
 	tasklet_enable(&qp->work);
 }
 
@@ -562,7 +587,7 @@ static int __fab_qp_modify(struct fab_qp *qp, const struct ib_qp_attr *attr,
 		return err;
 
 	if (next == IB_QPS_RESET)
-		fab_qp_reset(qp);
+		fab_qp_reset(qp, qp->hca->node->shape.cq_clean);
 	else
 		fab_qp_apply(qp, attr, mask, next);
 	return 0;
@@ -820,7 +845,8 @@ int fab_qp_destroy(struct ib_qp *ibqp, struct ib_udata *udata)
 
 	fab_qp_del(qp);
 	mutex_lock(&qp->mutex);
-	fab_qp_reset(qp);
+	/* Whatever the shape: nobody may find a queue pair that is gone. */
+	fab_qp_reset(qp, true);
 	mutex_unlock(&qp->mutex);
 	tasklet_kill(&qp->work);
 	vfree(qp->sq.wqes);

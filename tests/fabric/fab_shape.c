@@ -67,6 +67,8 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "rxqs", FAB_FIELD(rxqs), "0..16", 0 },
 	{ "port1", FAB_FIELD(port1), "ib|roce|iwarp", 0 },
 	{ "port2", FAB_FIELD(port2), "ib|roce|iwarp", 0 },
+	{ "post_in_reset", FAB_FIELD(post_in_reset), "off|on", 0 },
+	{ "cq_clean", FAB_FIELD(cq_clean), "off|on", 1 },
 };
 
 static u32 *fab_shape_field(struct fab_shape *to,
@@ -149,7 +151,7 @@ static const char *fab_shape_read_hca(const char *text,
 
 static void fab_shape_tell_keys(const char *text)
 {
-	char names[160] = "";
+	char names[240] = "";
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(fab_shape_keys); i++) {

@@ -59,6 +59,10 @@ enum fab_protocol {
  * @rxqs: receive queues of the netdev it brings along; 0 without one
  * @port1: what its first port speaks, an enum fab_protocol
  * @port2: the second one
+ * @post_in_reset: a queue pair takes requests in every state, and keeps them
+ *	until it gets where they are executed
+ * @cq_clean: a queue pair's move to RESET removes its completions from their
+ *	queues
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -84,6 +88,8 @@ struct fab_shape {
 	u32 rxqs;
 	u32 port1;
 	u32 port2;
+	u32 post_in_reset;
+	u32 cq_clean;
 };
 
 #endif /* FAB_SHAPE_H */

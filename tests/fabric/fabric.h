@@ -475,6 +475,7 @@ struct fab_ah {
  * @qp: whose it is; frees ring space when it is polled
  * @is_send: a send request's
  * @solicited: it answers a request for a solicited event
+ * @disowned: the queue pair was reset since, so that @ring_next means nothing
  * @ring_next: position in that ring after the completed request
  * @due: when it may be seen, set by the queue while there are faults; 0 at once
  */
@@ -483,6 +484,7 @@ struct fab_cqe {
 	struct fab_qp *qp;
 	bool is_send;
 	bool solicited;
+	bool disowned;
 	u32 ring_next;
 	ktime_t due;
 };
@@ -928,6 +930,7 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe);
 void fab_cqs_release(struct fab_hca *hca);
 int fab_cq_cpu(const struct fab_cq *cq);
 void fab_cq_forget_qp(struct fab_cq *cq, const struct fab_qp *qp);
+void fab_cq_disown_qp(struct fab_cq *cq, const struct fab_qp *qp);
 
 /* fab_qp.c */
 int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,

@@ -47,6 +47,9 @@
  * @pkey_index: for modify_qp()
  * @foreign: the send names an address handle of another PD
  * @drop_ah: the address handle is destroyed as soon as it is posted
+ * @raise: the queue pair moves from @state to RTS once both are posted
+ * @reset: the queue pair moves to RESET once both have completed, before
+ *	anybody polls, and back to RTS, where both are posted again
  * @send: the send
  * @recv: the receive
  * @from: payload of the send
@@ -60,6 +63,8 @@ struct misuse_try {
 	u16 pkey_index;
 	bool foreign;
 	bool drop_ah;
+	bool raise;
+	bool reset;
 	struct ib_ud_wr send;
 	struct ib_recv_wr recv;
 	struct ib_sge from[MISUSE_SGES + 1];
@@ -74,6 +79,7 @@ struct misuse_try {
  * @bytes: received, with the GRH
  * @state: of the queue pair, enum ib_qp_state
  * @events: asynchronous ones
+ * @stale: completions of before the RESET, polled after it
  */
 struct misuse_result {
 	int err;
@@ -82,6 +88,7 @@ struct misuse_result {
 	u32 bytes;
 	int state;
 	int events;
+	int stale;
 };
 
 static DEFINE_MUTEX(misuse_mutex); /* one run at a time; all below */
@@ -205,6 +212,18 @@ static void misuse_cq_full(struct misuse_try *try)
 	try->cqes = 1;
 }
 
+/* Drivers that look at no state keep it until the queue pair is in RTS. */
+static void misuse_early(struct misuse_try *try)
+{
+	try->state = IB_QPS_RESET;
+	try->raise = true;
+}
+
+static void misuse_reset(struct misuse_try *try)
+{
+	try->reset = true;
+}
+
 static const struct {
 	const char *name;
 	void (*spoil)(struct misuse_try *try);
@@ -230,6 +249,8 @@ static const struct {
 	{ "send_full", misuse_send_full },
 	{ "recv_full", misuse_recv_full },
 	{ "cq_full", misuse_cq_full },
+	{ "early", misuse_early },
+	{ "reset", misuse_reset },
 };
 
 /* --- The bed ------------------------------------------------------------- */
@@ -476,6 +497,42 @@ static int misuse_reap(struct ib_cq *cq, unsigned int num, u32 *bytes)
 	return status;
 }
 
+/* Wait for a completion, and leave it in its queue. */
+static int misuse_await(struct ib_cq *cq)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(MISUSE_PATIENCE_MS);
+
+	while (ib_req_notify_cq(cq, IB_CQ_NEXT_COMP |
+				IB_CQ_REPORT_MISSED_EVENTS) <= 0) {
+		if (time_after(jiffies, end))
+			return -ETIMEDOUT;
+		usleep_range(100, 1000);
+	}
+
+	return 0;
+}
+
+/* The queue pair is in RTS again; what its queues had of its last life. */
+static int misuse_qp_reset(struct misuse_bed *bed, const struct misuse_try *try,
+			   int *stale)
+{
+	struct ib_wc wc;
+	int err;
+
+	err = misuse_await(bed->send_cq);
+	if (!err)
+		err = misuse_await(bed->recv_cq);
+	if (!err)
+		err = misuse_qp_move(bed, IB_QPS_RESET, 0);
+	if (err)
+		return err;
+
+	while (ib_poll_cq(bed->send_cq, 1, &wc) == 1 ||
+	       ib_poll_cq(bed->recv_cq, 1, &wc) == 1)
+		*stale += 1;
+	return misuse_qp_raise(bed, try);
+}
+
 static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 			   struct misuse_result *result)
 {
@@ -495,6 +552,14 @@ static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 		result->err = misuse_ah_drop(bed);
 	if (try->state == IB_QPS_SQD)
 		misuse_qp_move(bed, IB_QPS_RTS, 0);
+	if (try->raise && !result->err) {
+		try->state = IB_QPS_RTS;
+		result->err = misuse_qp_raise(bed, try);
+	}
+	if (try->reset && !result->err) {
+		result->err = misuse_qp_reset(bed, try, &result->stale);
+		sends = misuse_post(bed, try, &result->err);
+	}
 
 	/* Nobody polls before queue and queue pair have told of it. */
 	for (i = 0; i < 2 && sends > try->cqes; i++)
@@ -641,8 +706,8 @@ static int misuse_show(struct seq_file *m, void *unused)
 
 	seq_printf(m, "errno %d\nsend_status %d\nrecv_status %d\n", -last.err,
 		   last.send_status, last.recv_status);
-	seq_printf(m, "bytes %u\nstate %d\nevents %d\n", last.bytes,
-		   last.state, last.events);
+	seq_printf(m, "bytes %u\nstate %d\nevents %d\nstale %d\n",
+		   last.bytes, last.state, last.events, last.stale);
 	return 0;
 }
 

@@ -238,6 +238,16 @@ def loop_result():
             (line.split() for line in LOOP.read_text().splitlines())}
 
 
+MISUSE = pathlib.Path("/sys/kernel/debug/fabric_misuse")
+
+
+def misuse(name, host=1):
+    """Have fabric_misuse.ko do something to an HCA; the result by name."""
+    MISUSE.write_text(f"fab{host} {name}")
+    return {key: int(value) for key, value in
+            (line.split() for line in MISUSE.read_text().splitlines())}
+
+
 def events(where):
     """Events of a port ("fab1/port1") or of an HCA ("fab1"), by name."""
     text = (FABRIC / where / "events").read_text()

@@ -14,7 +14,8 @@ import sys
 import pytest
 
 from labkit import (FABRIC, HOSTS, LOOP, all_active, edit, fault, ib_port,
-                    kernel_log, lid, loop, plug, run, table, wait_until, written)
+                    kernel_log, lid, loop, misuse, plug, run, table, wait_until,
+                    written)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from vm import shapes  # noqa: E402 pylint: disable=wrong-import-position
@@ -26,13 +27,17 @@ FABRIC_MODULE = f"{MODULES}/ib_fabric.ko"
 SHAPE = ("inline=200", "2:inline=64", "2:ports=2", "2:pkeys=1", "2:guids=1",
          "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=1024",
          "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64", "3:local_lkey=off",
-         "3:modify_cq=off")
+         "3:modify_cq=off", "3:post_in_reset=on", "4:cq_clean=off")
+
+
+USERS = ("fabric_loop", "fabric_misuse")
 
 
 def replace_fabric(*params):
     """Another fabric instead of the one that is there, with the lab's SM."""
     run("lab-sm", "stop")
-    run("rmmod", "fabric_loop", check=False)
+    for name in USERS:
+        run("rmmod", name, check=False)
     run("rmmod", "ib_fabric", check=False)
     run("insmod", FABRIC_MODULE, f"hcas={HOSTS + 1}", *params)
     run("lab-sm", "start")
@@ -43,7 +48,8 @@ def replace_fabric(*params):
 def shaped():
     """A fabric of HCAs in SHAPE, and the verbs loop."""
     replace_fabric("shape=" + ",".join(SHAPE))
-    run("insmod", f"{MODULES}/fabric_loop.ko")
+    for name in USERS:
+        run("insmod", f"{MODULES}/{name}.ko")
     yield
     replace_fabric()
 
@@ -149,6 +155,28 @@ def test_modify_cq(shaped, host, code):
     line = f"fab2 fab{host} bytes=64 messages=100 both=0 chain=1 inline=0 "
     assert written(LOOP, line + "usecs=50") == code
     assert written(LOOP, line + "usecs=0") == 0
+
+
+EXCHANGED = {"errno": 0, "send_status": 0, "recv_status": 0,
+             "bytes": 40 + 64, "state": 3}
+
+
+def test_post_in_reset(shaped):
+    """What is posted in RESET goes when the queue pair is in RTS."""
+    result = misuse("early", 3)
+    assert {key: result[key] for key in EXCHANGED} == EXCHANGED
+    result = misuse("early", 1)
+    assert (result["errno"], result["recv_status"]) == (errno.EINVAL, -1)
+    # In INIT, too, drivers that do not look do not refuse.
+    assert misuse("send_state", 3)["errno"] == 0
+
+
+@pytest.mark.parametrize("host, stale", [(1, 0), (4, 2)])
+def test_cq_clean(shaped, host, stale):
+    """The queue pair works after its RESET, whether the queues were cleaned."""
+    result = misuse("reset", host)
+    assert result["stale"] == stale
+    assert {key: result[key] for key in EXCHANGED} == EXCHANGED
 
 
 # --- Virtual functions ------------------------------------------------------

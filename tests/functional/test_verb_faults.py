@@ -7,14 +7,13 @@ import threading
 
 import pytest
 
-from labkit import (FABRIC, Ear, all_active, completion_queues, counters, edit,
+from labkit import (FABRIC, MISUSE, Ear, all_active, completion_queues, counters, edit,
                     events, fault, ib_port, loop, loop_result, plug,
                     queue_pairs, run, wait_until, written)
 
 pytestmark = pytest.mark.fabric
 
 MODULES = ("fabric_loop", "fabric_ear", "fabric_misuse")
-MISUSE = "/sys/kernel/debug/fabric_misuse"
 
 
 @pytest.fixture(autouse=True, scope="module")
