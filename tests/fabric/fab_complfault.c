@@ -8,12 +8,17 @@
  *		delay_us=N [WHICH]		each is seen N us later
  *		status=NAME|NUMBER RULE [WHICH]	the request fails
  *		overflow RULE [WHICH]		the queue finds no room for it
+ *		lose_event RULE [WHICH]		the event it raises is lost
+ *		wr_id RULE xor=N [WHICH]	its wr_id is altered
  *		off				none of these
  *	WHICH	[qp=ud|gsi|smi|any] [dir=send|recv|any]; ud and any
  *
  * A queue holds back from the first completion on that is concerned, so what
  * comes behind it waits, too, and their order stays. A request that fails is
  * not executed. Nothing is held back in an HCA that is being unplugged.
+ *
+ * A rule of lose_event counts events. When it strikes, the queue is not armed
+ * any more and its handler is not called, as when an interrupt is lost.
  *
  * Order of this file: striking, words, writing, showing, life.
  */
@@ -36,6 +41,7 @@
  * @dirs: FAB_DIR_*
  * @delay_us: FAB_MISHAP_HOLD: how long, 0 until they are released
  * @status: FAB_MISHAP_STATUS: what they say
+ * @xor: FAB_MISHAP_WR_ID: what is changed in their wr_id
  * @rcu: frees this
  */
 struct fab_fault_of_completion {
@@ -44,6 +50,7 @@ struct fab_fault_of_completion {
 	unsigned int dirs;
 	u32 delay_us;
 	enum ib_wc_status status;
+	u64 xor;
 	struct rcu_head rcu;
 };
 
@@ -112,6 +119,20 @@ enum ib_wc_status __fab_completion_status(const struct fab_qp *qp, bool is_send)
 	return status;
 }
 
+static bool fab_complfault_strikes(const struct fab_cqe *cqe,
+				   enum fab_mishap mishap)
+{
+	struct fab_fault_of_completion *fault;
+	bool strikes;
+
+	rcu_read_lock();
+	fault = fab_complfault_find_rcu(cqe->qp, cqe->is_send, mishap);
+	strikes = fault && fab_rule_strikes(&fault->rule);
+	rcu_read_unlock();
+
+	return strikes;
+}
+
 /**
  * __fab_completion_overflows - is a queue to have no room for a completion
  * @cqe: the completion
@@ -121,16 +142,41 @@ enum ib_wc_status __fab_completion_status(const struct fab_qp *qp, bool is_send)
  */
 bool __fab_completion_overflows(const struct fab_cqe *cqe)
 {
+	return fab_complfault_strikes(cqe, FAB_MISHAP_OVERFLOW);
+}
+
+/**
+ * __fab_completion_loses_event - is the event of a completion to be lost
+ * @cqe: the completion; its queue was armed and is not any more
+ *
+ * Context: any.
+ * Return: true when the handler must not be called.
+ */
+bool __fab_completion_loses_event(const struct fab_cqe *cqe)
+{
+	return fab_complfault_strikes(cqe, FAB_MISHAP_LOSE_EVENT);
+}
+
+/**
+ * __fab_completion_wr_id_xor - what is wrong with the wr_id of a completion
+ * @cqe: the completion
+ *
+ * Context: any.
+ * Return: the bits to invert, 0 for none.
+ */
+u64 __fab_completion_wr_id_xor(const struct fab_cqe *cqe)
+{
 	struct fab_fault_of_completion *fault;
-	bool overflows;
+	u64 xor = 0;
 
 	rcu_read_lock();
 	fault = fab_complfault_find_rcu(cqe->qp, cqe->is_send,
-					FAB_MISHAP_OVERFLOW);
-	overflows = fault && fab_rule_strikes(&fault->rule);
+					FAB_MISHAP_WR_ID);
+	if (fault && fab_rule_strikes(&fault->rule))
+		xor = fault->xor;
 	rcu_read_unlock();
 
-	return overflows;
+	return xor;
 }
 
 /* --- Words --------------------------------------------------------------- */
@@ -207,6 +253,8 @@ static int fab_complfault_option(struct fab_fault_of_completion *fault,
 		return fab_fault_get_types(word + 3, &fault->types);
 	if (!strncmp(word, "dir=", 4))
 		return fab_dirs_parse(word + 4, &fault->dirs);
+	if (mishap == FAB_MISHAP_WR_ID && !strncmp(word, "xor=", 4))
+		return kstrtou64(word + 4, 0, &fault->xor);
 	if (mishap == FAB_MISHAP_HOLD || !strcmp(word, "off"))
 		return -EINVAL;
 
@@ -228,9 +276,18 @@ static int fab_complfault_options(struct fab_fault_of_completion *fault,
 	}
 	if (mishap != FAB_MISHAP_HOLD && !fab_rule_is_on(&fault->rule))
 		return -EINVAL;
+	if (mishap == FAB_MISHAP_WR_ID && !fault->xor)
+		return -EINVAL;
 
 	return 0;
 }
+
+/* Of those whose first word is nothing but a name */
+static const char * const fab_mishap_names[FAB_MISHAPS] = {
+	[FAB_MISHAP_OVERFLOW] = "overflow",
+	[FAB_MISHAP_LOSE_EVENT] = "lose_event",
+	[FAB_MISHAP_WR_ID] = "wr_id",
+};
 
 /* The first word: what is to happen. */
 static int fab_complfault_what(struct fab_fault_of_completion *fault,
@@ -248,8 +305,11 @@ static int fab_complfault_what(struct fab_fault_of_completion *fault,
 	if (!strncmp(word, "status=", 7))
 		return fab_wc_parse(word + 7, &fault->status);
 
-	*mishap = FAB_MISHAP_OVERFLOW;
-	return strcmp(word, "overflow") ? -EINVAL : 0;
+	for (*mishap = FAB_MISHAP_OVERFLOW; *mishap < FAB_MISHAPS; ++*mishap) {
+		if (!strcmp(word, fab_mishap_names[*mishap]))
+			return 0;
+	}
+	return -EINVAL;
 }
 
 /* --- Writing ------------------------------------------------------------- */
@@ -365,14 +425,16 @@ static void fab_complfault_show(struct seq_file *m, enum fab_mishap mishap,
 
 	if (mishap == FAB_MISHAP_STATUS)
 		seq_printf(m, "status=%s ", fab_wc_names[fault->status]);
-	else if (mishap == FAB_MISHAP_OVERFLOW)
-		seq_puts(m, "overflow ");
+	else if (mishap != FAB_MISHAP_HOLD)
+		seq_printf(m, "%s ", fab_mishap_names[mishap]);
 	else if (fault->delay_us)
 		seq_printf(m, "delay_us=%u", fault->delay_us);
 	else
 		seq_puts(m, "stall");
 	if (mishap != FAB_MISHAP_HOLD)
 		fab_rule_show(m, &fault->rule);
+	if (mishap == FAB_MISHAP_WR_ID)
+		seq_printf(m, " xor=%#llx", fault->xor);
 
 	fab_fault_show_types(m, fault->types);
 	for (i = 0; i < ARRAY_SIZE(fab_dirs); i++) {
@@ -401,7 +463,8 @@ static int fab_completions_show(struct seq_file *m, void *unused)
 FAB_KNOB(completions,
 	 "off; release; stall [WHICH]; delay_us=N [WHICH]; "
 	 "status=NAME|NUMBER RULE [WHICH]; overflow RULE [WHICH]; "
-	 "WHICH is qp=ud|gsi|smi|any or dir=send|recv|any; "
+	 "lose_event RULE [WHICH]; wr_id RULE xor=BITS [WHICH]; "
+	 "WHICH is qp=ud|gsi|smi|any or dir=send|recv|any; BITS not 0; "
 	 "N 1 to %lu, NUMBER 1 to %zu; " FAB_RULE_WORDS,
 	 FAB_DELAY_MAX_US, ARRAY_SIZE(fab_wc_names) - 1);
 

@@ -274,6 +274,21 @@ static bool fab_cq_wants_event(const struct fab_cq *cq,
 	       (cqe->solicited || cqe->wc.status != IB_WC_SUCCESS);
 }
 
+/* It is not armed any more. False when the handler must not be called. */
+static bool fab_cq_fire(struct fab_cq *cq)
+{
+	lockdep_assert_held(&cq->lock);
+
+	cq->armed = 0;
+	cq->held = 0;
+	/* Who polled without being told has what the event was for. */
+	if (!fab_hca_has_faults() || cq->shown == cq->tail)
+		return true;
+
+	return !__fab_completion_loses_event(&cq->ring[(cq->shown - 1) &
+						       cq->mask]);
+}
+
 /* True when the handler is to be called now, false when it waits. */
 static bool fab_cq_moderate(struct fab_cq *cq)
 {
@@ -288,9 +303,7 @@ static bool fab_cq_moderate(struct fab_cq *cq)
 		return false;
 	}
 
-	cq->armed = 0;
-	cq->held = 0;
-	return true;
+	return fab_cq_fire(cq);
 }
 
 /*
@@ -366,7 +379,11 @@ bool fab_cq_push(struct fab_cq *cq, const struct fab_cqe *cqe)
 	spin_lock(&cq->lock);
 	room = fab_cq_has_room(cq, cqe);
 	if (room) {
-		cq->ring[cq->head & cq->mask] = *cqe;
+		struct fab_cqe *slot = &cq->ring[cq->head & cq->mask];
+
+		*slot = *cqe;
+		if (fab_hca_has_faults())
+			slot->wc.wr_id ^= __fab_completion_wr_id_xor(slot);
 		cq->head++;
 		raise = fab_cq_show_newest(cq);
 	} else {
@@ -551,9 +568,7 @@ static enum hrtimer_restart fab_cq_timeout(struct hrtimer *timer)
 
 	flags = fab_softirqs_off();
 	spin_lock(&cq->lock);
-	raise = cq->held && cq->armed;
-	if (raise)
-		cq->armed = 0;
+	raise = cq->held && cq->armed && fab_cq_fire(cq);
 	cq->held = 0;
 	spin_unlock(&cq->lock);
 	fab_softirqs_on(flags);

@@ -48,12 +48,16 @@ enum fab_verb {
  * @FAB_MISHAP_HOLD: it is seen later
  * @FAB_MISHAP_STATUS: it says that the request failed
  * @FAB_MISHAP_OVERFLOW: its queue has no room for it
+ * @FAB_MISHAP_LOSE_EVENT: the event it raises is lost
+ * @FAB_MISHAP_WR_ID: its wr_id is not the request's
  * @FAB_MISHAPS: how many there are
  */
 enum fab_mishap {
 	FAB_MISHAP_HOLD,
 	FAB_MISHAP_STATUS,
 	FAB_MISHAP_OVERFLOW,
+	FAB_MISHAP_LOSE_EVENT,
+	FAB_MISHAP_WR_ID,
 	FAB_MISHAPS,
 };
 
@@ -93,6 +97,8 @@ ktime_t __fab_completion_due(const struct fab_cqe *cqe);
 enum ib_wc_status __fab_completion_status(const struct fab_qp *qp,
 					  bool is_send);
 bool __fab_completion_overflows(const struct fab_cqe *cqe);
+bool __fab_completion_loses_event(const struct fab_cqe *cqe);
+u64 __fab_completion_wr_id_xor(const struct fab_cqe *cqe);
 void fab_complfault_clear(struct fab_node *node);
 void fab_complfault_debugfs(struct fab_node *node, struct dentry *dir);
 

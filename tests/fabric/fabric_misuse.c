@@ -10,7 +10,8 @@
  * but for one thing, which the name says. The write returns when it is over;
  * the read tells the errno of the first verb that refused, the status of the
  * last send and receive that completed (-1 for none), its bytes, the state of
- * the queue pair and how many asynchronous events came.
+ * the queue pair, how many asynchronous events came and what else struct
+ * misuse_result has.
  *
  * Order of this file: ways to break the rules, the bed, an attempt, the file.
  */
@@ -31,6 +32,8 @@
 #define MISUSE_BYTES	64
 #define MISUSE_MTU	4096
 #define MISUSE_PORT	1
+#define MISUSE_SEND_ID	0x5e4d
+#define MISUSE_RECV_ID	0x4ecf
 /* What the queue pair is made for */
 #define MISUSE_WRS	4
 #define MISUSE_SGES	2
@@ -80,6 +83,9 @@ struct misuse_try {
  * @state: of the queue pair, enum ib_qp_state
  * @events: asynchronous ones
  * @stale: completions of before the RESET, polled after it
+ * @handled: times the handler of receives was called
+ * @send_id: wr_id of the last send that completed
+ * @recv_id: wr_id of the last receive that completed
  */
 struct misuse_result {
 	int err;
@@ -89,6 +95,9 @@ struct misuse_result {
 	int state;
 	int events;
 	int stale;
+	int handled;
+	u64 send_id;
+	u64 recv_id;
 };
 
 static DEFINE_MUTEX(misuse_mutex); /* one run at a time; all below */
@@ -219,6 +228,13 @@ static void misuse_early(struct misuse_try *try)
 	try->raise = true;
 }
 
+/* The queue of receives is armed once. */
+static void misuse_twice(struct misuse_try *try)
+{
+	try->sends = 2;
+	try->recvs = 2;
+}
+
 static void misuse_reset(struct misuse_try *try)
 {
 	try->reset = true;
@@ -249,6 +265,7 @@ static const struct {
 	{ "send_full", misuse_send_full },
 	{ "recv_full", misuse_recv_full },
 	{ "cq_full", misuse_cq_full },
+	{ "twice", misuse_twice },
 	{ "early", misuse_early },
 	{ "reset", misuse_reset },
 };
@@ -269,6 +286,8 @@ static const struct {
  * @dma: its address for the HCA
  * @events: asynchronous events
  * @failed: completed by each of them
+ * @handled: calls of the handler of receives
+ * @told: completed by each of them
  */
 struct misuse_bed {
 	struct ib_device *dev;
@@ -283,6 +302,8 @@ struct misuse_bed {
 	u64 dma;
 	atomic_t events;
 	struct completion failed;
+	atomic_t handled;
+	struct completion told;
 };
 
 #define MISUSE_HALF	(2 * MISUSE_MTU)
@@ -295,9 +316,15 @@ static void misuse_event(struct ib_event *event, void *context)
 	complete(&bed->failed);
 }
 
-/* Completions are polled for; that a queue was armed is enough. */
+/* Completions are polled for. */
 static void misuse_completed(struct ib_cq *cq, void *context)
 {
+	struct misuse_bed *bed = context;
+
+	if (cq != bed->recv_cq)
+		return;
+	atomic_inc(&bed->handled);
+	complete(&bed->told);
 }
 
 static struct ib_ah *misuse_ah_create(struct ib_pd *pd)
@@ -388,6 +415,7 @@ static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
 	int err;
 
 	init_completion(&bed->failed);
+	init_completion(&bed->told);
 	bed->pd = ib_alloc_pd(bed->dev, 0);
 	if (IS_ERR(bed->pd))
 		return PTR_ERR(bed->pd);
@@ -477,7 +505,7 @@ static int misuse_ah_drop(struct misuse_bed *bed)
 }
 
 /* Wait for @num completions; the status of the last of them. */
-static int misuse_reap(struct ib_cq *cq, unsigned int num, u32 *bytes)
+static int misuse_reap(struct ib_cq *cq, unsigned int num, u64 *wr_id)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(MISUSE_PATIENCE_MS);
 	int status = -1;
@@ -489,8 +517,7 @@ static int misuse_reap(struct ib_cq *cq, unsigned int num, u32 *bytes)
 			continue;
 		}
 		status = wc.status;
-		if (bytes && status == IB_WC_SUCCESS)
-			*bytes = wc.byte_len;
+		*wr_id = wc.wr_id;
 		num--;
 	}
 
@@ -565,17 +592,21 @@ static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 	for (i = 0; i < 2 && sends > try->cqes; i++)
 		wait_for_completion_timeout(&bed->failed, patience);
 	result->send_status = misuse_reap(bed->send_cq, min(sends, try->cqes),
-					  NULL);
+					  &result->send_id);
 	/* A send has completed when its packet was delivered or lost. */
 	while (sends && ib_poll_cq(bed->recv_cq, 1, &wc) == 1) {
 		/* What is left in the ring of a QP in error is flushed. */
 		if (result->recv_status > 0)
 			break;
 		result->recv_status = wc.status;
+		result->recv_id = wc.wr_id;
 		if (wc.status == IB_WC_SUCCESS)
 			result->bytes = wc.byte_len;
 	}
 
+	if (result->recv_status >= 0)
+		wait_for_completion_timeout(&bed->told, patience);
+	result->handled = atomic_read(&bed->handled);
 	if (!ib_query_qp(bed->qp, &attr, IB_QP_STATE, &init))
 		result->state = attr.qp_state;
 	result->events = atomic_read(&bed->events);
@@ -591,8 +622,10 @@ static void misuse_try_init(struct misuse_try *try)
 	};
 	try->from[0].length = MISUSE_BYTES;
 	try->to[0].length = MISUSE_GRH + MISUSE_BYTES;
+	try->send.wr.wr_id = MISUSE_SEND_ID;
 	try->send.wr.num_sge = 1;
 	try->send.wr.opcode = IB_WR_SEND;
+	try->recv.wr_id = MISUSE_RECV_ID;
 	try->recv.num_sge = 1;
 }
 
@@ -708,6 +741,8 @@ static int misuse_show(struct seq_file *m, void *unused)
 		   last.send_status, last.recv_status);
 	seq_printf(m, "bytes %u\nstate %d\nevents %d\nstale %d\n",
 		   last.bytes, last.state, last.events, last.stale);
+	seq_printf(m, "handled %d\nsend_id %llu\nrecv_id %llu\n", last.handled,
+		   last.send_id, last.recv_id);
 	return 0;
 }
 

@@ -59,7 +59,7 @@ RULES = {
 # What is allowed, or too common to be named
 QUIET = {
     "nothing": {"errno": 0, "send_status": SUCCESS, "recv_status": SUCCESS,
-                "bytes": GRH + 64, "state": RTS, "events": 0},
+                "bytes": GRH + 64, "state": RTS, "events": 0, "handled": 1},
     "send_zero": {"errno": 0, "send_status": SUCCESS, "recv_status": SUCCESS,
                   "bytes": GRH, "state": RTS},
     "send_zero_sge": {"errno": 0, "send_status": SUCCESS,

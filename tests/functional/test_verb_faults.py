@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from labkit import (FABRIC, MISUSE, Ear, all_active, completion_queues, counters, edit,
-                    events, fault, ib_port, loop, loop_result, plug,
+                    events, fault, ib_port, loop, loop_result, misuse, plug,
                     queue_pairs, run, wait_until, written)
 
 pytestmark = pytest.mark.fabric
@@ -300,7 +300,8 @@ def test_a_queue_that_overflows_takes_its_queue_pair_along(direction, host):
 @pytest.mark.parametrize("text", [
     "stall qp=rc", "stall dir=up", "stall nth=1", "delay_us=0", "delay_us=x",
     "delay_us=60000001", "status=SUCCESS nth=1", "status=99 nth=1",
-    "status=LOC_QP_OP_ERR", "overflow", "rain",
+    "status=LOC_QP_OP_ERR", "overflow", "rain", "lose_event",
+    "lose_event nth=1 xor=1", "wr_id nth=1", "wr_id xor=1", "wr_id nth=1 xor=0",
 ])
 def test_what_completions_do_not_know(text):
     path = FABRIC / "fab1/faults/completions"
@@ -322,6 +323,35 @@ def test_unplugging_releases_what_is_held(how):
         assert "stall" in (FABRIC / "fab2/faults/completions").read_text()
     wait_until("all ports ACTIVE", all_active, timeout=60)
     assert loop(1, 2, messages=100)["received"] == 100
+
+
+SENT, RECEIVED = 0x5e4d, 0x4ecf
+
+
+@pytest.mark.parametrize("direction, lost", [("recv", 1), ("send", 0)])
+def test_lost_event_leaves_the_queue_unarmed(direction, lost):
+    """Neither this completion nor the next one calls the handler."""
+    with fault("fab1", "completions",
+               f"lose_event nth=1 dir={direction}") as loss:
+        result = misuse("twice")
+        assert loss.hit == lost
+    assert result["handled"] == 1 - lost
+    assert (result["send_status"], result["recv_status"]) == (0, 0)
+    assert misuse("twice")["handled"] == 1
+
+
+@pytest.mark.parametrize("direction, sent, received", [
+    ("send", SENT ^ 0x300, RECEIVED), ("recv", SENT, RECEIVED ^ 0x300),
+    ("any", SENT ^ 0x300, RECEIVED ^ 0x300)])
+def test_altered_wr_id(direction, sent, received):
+    with fault("fab1", "completions",
+               f"wr_id every=1 xor=0x300 dir={direction}") as change:
+        result = misuse("nothing")
+        assert change.hit == (2 if direction == "any" else 1)
+        assert "xor=0x300 " in change.path.read_text()
+    assert (result["send_id"], result["recv_id"]) == (sent, received)
+    result = misuse("nothing")
+    assert (result["send_id"], result["recv_id"]) == (SENT, RECEIVED)
 
 
 # --- Queue pairs --------------------------------------------------------------
