@@ -541,7 +541,8 @@ int fab_cq_arm(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 	unsigned long irq;
 	int err, missed;
 
-	err = fab_verb_fault(to_fab_hca(ibcq->device), FAB_VERB_REQ_NOTIFY_CQ);
+	err = fab_verb_fault(to_fab_hca(ibcq->device), FAB_VERB_REQ_NOTIFY_CQ,
+			     READ_ONCE(cq->types));
 	if (err)
 		return err;
 
@@ -592,7 +593,8 @@ int fab_cq_modify(struct ib_cq *ibcq, u16 count, u16 usecs)
 	unsigned long flags;
 	int err;
 
-	err = fab_verb_refused(to_fab_hca(ibcq->device), FAB_VERB_MODIFY_CQ);
+	err = fab_command_refused(to_fab_hca(ibcq->device), FAB_VERB_MODIFY_CQ,
+				  READ_ONCE(cq->types));
 	if (err)
 		return err;
 
@@ -616,7 +618,7 @@ int fab_cq_create(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	struct fab_cq *cq = to_fab_cq(ibcq);
 	int err;
 
-	err = fab_verb_refused(hca, FAB_VERB_CREATE_CQ);
+	err = fab_command_refused(hca, FAB_VERB_CREATE_CQ, 0);
 	if (err)
 		return err;
 	if (attr->flags || !attr->cqe || attr->cqe > FAB_MAX_CQE ||
@@ -652,6 +654,8 @@ int fab_cq_destroy(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct fab_cq *cq = to_fab_cq(ibcq);
 
+	fab_command(to_fab_hca(ibcq->device), FAB_VERB_DESTROY_CQ,
+		    READ_ONCE(cq->types));
 	/*
 	 * Who walks them, as for debugfs, holds the lock: a grace period would
 	 * be many times what an HCA takes for this.

@@ -87,7 +87,7 @@ static int fab_query_port(struct ib_device *ibdev, u32 port_num,
 	unsigned long flags;
 	int err;
 
-	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PORT);
+	err = fab_command_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PORT, 0);
 	if (err)
 		return err;
 
@@ -158,7 +158,7 @@ static int fab_query_gid(struct ib_device *ibdev, u32 port_num, int index,
 	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
 	int err;
 
-	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_GID);
+	err = fab_command_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_GID, 0);
 	if (err)
 		return err;
 	if (index >= fab_num_gids(port))
@@ -174,7 +174,7 @@ static int fab_query_pkey(struct ib_device *ibdev, u32 port_num, u16 index,
 	const struct fab_port *port = &to_fab_hca(ibdev)->node->ports[port_num];
 	int err;
 
-	err = fab_verb_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PKEY);
+	err = fab_command_refused(to_fab_hca(ibdev), FAB_VERB_QUERY_PKEY, 0);
 	if (err)
 		return err;
 	if (index >= fab_num_pkeys(port))
@@ -264,12 +264,13 @@ static int fab_modify_port(struct ib_device *ibdev, u32 port_num, int mask,
 
 static int fab_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
-	return fab_verb_refused(to_fab_hca(ibpd->device), FAB_VERB_ALLOC_PD);
+	return fab_command_refused(to_fab_hca(ibpd->device), FAB_VERB_ALLOC_PD,
+				   0);
 }
 
 static int fab_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
-	return 0;
+	return fab_command(to_fab_hca(ibpd->device), FAB_VERB_DEALLOC_PD, 0);
 }
 
 /* Address handles are made and destroyed in any context. */
@@ -301,7 +302,9 @@ static int fab_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 	struct fab_ah *ah = to_fab_ah(ibah);
 	int err;
 
-	err = fab_verb_refused(to_fab_hca(ibah->device), FAB_VERB_CREATE_AH);
+	if (READ_ONCE(to_fab_hca(ibah->device)->dead))
+		return -EIO;
+	err = fab_verb_fault(to_fab_hca(ibah->device), FAB_VERB_CREATE_AH, 0);
 	if (err)
 		return err;
 	if (attr->type != RDMA_AH_ATTR_TYPE_IB || !rdma_ah_get_dlid(attr))

@@ -121,7 +121,7 @@ FAB_KNOB(qp_state,
 
 /**
  * fab_hca_faults_create - an HCA without faults
- * @node: node of type CA
+ * @node: node of type CA; its shape is set
  *
  * Return: 0 or -ENOMEM.
  */
@@ -132,6 +132,9 @@ int fab_hca_faults_create(struct fab_node *node)
 		return -ENOMEM;
 
 	mutex_init(&node->faults->lock);
+	/* Slow commands are found where faults are. */
+	if (node->shape.cmd_ms)
+		static_branch_inc(&fab_hca_faults_on);
 	return 0;
 }
 
@@ -146,6 +149,8 @@ void fab_hca_faults_destroy(struct fab_node *node)
 
 	fab_verbfault_clear(node->faults);
 	fab_complfault_clear(node);
+	if (node->shape.cmd_ms)
+		static_branch_dec(&fab_hca_faults_on);
 	kfree(node->faults);
 	node->faults = NULL;
 }

@@ -16,32 +16,33 @@
 #include "fabric.h"
 
 /*
- * A verb that can be made to fail. Those that give something back are not among
- * them: ib_core takes no failure of them from anybody but user space.
+ * A verb that can be made to fail, or to take its time. ib_core takes no
+ * failure from anybody but user space where something is given back: those can
+ * be slow, and no more.
  */
 enum fab_verb {
-	/* of the HCA */
 	FAB_VERB_QUERY_PORT,
 	FAB_VERB_QUERY_PKEY,
 	FAB_VERB_QUERY_GID,
 	FAB_VERB_ALLOC_PD,
+	FAB_VERB_DEALLOC_PD,
 	FAB_VERB_GET_DMA_MR,
+	FAB_VERB_DEREG_MR,
 	FAB_VERB_CREATE_AH,
 	FAB_VERB_CREATE_CQ,
 	FAB_VERB_MODIFY_CQ,
+	FAB_VERB_DESTROY_CQ,
 	FAB_VERB_REQ_NOTIFY_CQ,
-	/* of a queue pair from here on */
 	FAB_VERB_CREATE_QP,
 	FAB_VERB_MODIFY_QP,
 	FAB_VERB_QUERY_QP,
+	FAB_VERB_DESTROY_QP,
 	FAB_VERB_POST_SEND,
 	FAB_VERB_POST_RECV,
 	FAB_VERB_ATTACH_MCAST,
 	FAB_VERB_DETACH_MCAST,
 	FAB_VERBS,
 };
-
-#define FAB_VERB_FIRST_OF_QP FAB_VERB_CREATE_QP
 
 /**
  * enum fab_mishap - what can happen to a completion
@@ -88,7 +89,8 @@ void fab_fault_show_types(struct seq_file *m, unsigned long types);
 
 /* fab_verbfault.c */
 int __fab_verb_fault(struct fab_node *node, enum fab_verb verb,
-		     enum ib_qp_type type);
+		     unsigned long types);
+void __fab_post_delay(const struct fab_qp *qp, enum fab_verb verb);
 void fab_verbfault_clear(struct fab_hca_faults *faults);
 void fab_verbfault_debugfs(struct fab_node *node, struct dentry *dir);
 
@@ -111,68 +113,64 @@ static inline bool fab_hca_has_faults(void)
  * fab_verb_fault - is a verb to fail this time
  * @hca: where it was called
  * @verb: which one
+ * @types: kinds of queue pairs it is about, bits of enum ib_qp_type; 0 when
+ *	that is not known
  *
  * Context: any.
  * Return: 0 or the errno to fail with.
  */
-static inline int fab_verb_fault(struct fab_hca *hca, enum fab_verb verb)
+static inline int fab_verb_fault(struct fab_hca *hca, enum fab_verb verb,
+				 unsigned long types)
 {
 	return fab_hca_has_faults() ?
-	       __fab_verb_fault(hca->node, verb, IB_QPT_MAX) : 0;
+	       __fab_verb_fault(hca->node, verb, types) : 0;
 }
 
 /**
- * fab_qp_fault - the same, of a queue pair's verb
- * @qp: the queue pair
- * @verb: the verb
- *
- * Return: 0 or the errno to fail with.
- */
-static inline int fab_qp_fault(const struct fab_qp *qp, enum fab_verb verb)
-{
-	return fab_hca_has_faults() ?
-	       __fab_verb_fault(qp->hca->node, verb, qp->type) : 0;
-}
-
-/**
- * fab_verb_refused - the same, of a verb that a torn out HCA has not
+ * fab_command - the same, of a verb that is a command to the firmware
  * @hca: where it was called
  * @verb: which one
+ * @types: kinds of queue pairs it is about, as for fab_verb_fault()
  *
+ * A real HCA's driver sleeps until the firmware has answered. So does this
+ * when a test has it do so, and callers have to be ready for it always.
+ * Context: may sleep.
  * Return: 0 or the errno to fail with.
  */
-static inline int fab_verb_refused(struct fab_hca *hca, enum fab_verb verb)
+static inline int fab_command(struct fab_hca *hca, enum fab_verb verb,
+			      unsigned long types)
 {
-	return READ_ONCE(hca->dead) ? -EIO : fab_verb_fault(hca, verb);
+	might_sleep();
+	return fab_verb_fault(hca, verb, types);
 }
 
 /**
- * fab_qp_refused - the same, of a queue pair's verb
+ * fab_command_refused - the same, of a verb that a torn out HCA has not
+ * @hca: where it was called
+ * @verb: which one
+ * @types: kinds of queue pairs it is about, as for fab_verb_fault()
+ *
+ * Context: may sleep.
+ * Return: 0 or the errno to fail with.
+ */
+static inline int fab_command_refused(struct fab_hca *hca, enum fab_verb verb,
+				      unsigned long types)
+{
+	might_sleep();
+	return READ_ONCE(hca->dead) ? -EIO : fab_verb_fault(hca, verb, types);
+}
+
+/**
+ * fab_post_delay - let some time pass before requests are taken
  * @qp: the queue pair
- * @verb: the verb
+ * @verb: FAB_VERB_POST_SEND or FAB_VERB_POST_RECV
  *
- * Return: 0 or the errno to fail with.
+ * Context: any, no lock of @qp held; never sleeps.
  */
-static inline int fab_qp_refused(const struct fab_qp *qp, enum fab_verb verb)
+static inline void fab_post_delay(const struct fab_qp *qp, enum fab_verb verb)
 {
-	return READ_ONCE(qp->hca->dead) ? -EIO : fab_qp_fault(qp, verb);
-}
-
-/**
- * fab_create_qp_refused - the same, of a queue pair that is not there yet
- * @hca: the HCA
- * @type: of the queue pair
- *
- * Return: 0 or the errno to fail with.
- */
-static inline int fab_create_qp_refused(struct fab_hca *hca,
-					enum ib_qp_type type)
-{
-	if (READ_ONCE(hca->dead))
-		return -EIO;
-
-	return fab_hca_has_faults() ?
-	       __fab_verb_fault(hca->node, FAB_VERB_CREATE_QP, type) : 0;
+	if (fab_hca_has_faults())
+		__fab_post_delay(qp, verb);
 }
 
 /**

@@ -45,7 +45,8 @@ int fab_mcast_attach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 	bool known;
 	int err;
 
-	err = fab_qp_refused(qp, FAB_VERB_ATTACH_MCAST);
+	err = fab_command_refused(qp->hca, FAB_VERB_ATTACH_MCAST,
+				  BIT(qp->type));
 	if (err)
 		return err;
 	if (qp->type != IB_QPT_UD || !qp->port || !fab_gid_is_mcast(gid))
@@ -76,7 +77,7 @@ int fab_mcast_detach(struct ib_qp *ibqp, union ib_gid *gid, u16 lid)
 	struct fab_mcast_entry *entry;
 	int err;
 
-	err = fab_qp_fault(qp, FAB_VERB_DETACH_MCAST);
+	err = fab_command(qp->hca, FAB_VERB_DETACH_MCAST, BIT(qp->type));
 	if (err)
 		return err;
 	if (!qp->port)

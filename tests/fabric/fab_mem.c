@@ -37,7 +37,7 @@ struct ib_mr *fab_mr_get_dma(struct ib_pd *ibpd, int access)
 	u32 key;
 	int err;
 
-	err = fab_verb_refused(hca, FAB_VERB_GET_DMA_MR);
+	err = fab_command_refused(hca, FAB_VERB_GET_DMA_MR, 0);
 	if (err)
 		return ERR_PTR(err);
 	mr = kzalloc_obj(*mr, GFP_KERNEL);
@@ -69,6 +69,7 @@ int fab_mr_dereg(struct ib_mr *ibmr, struct ib_udata *udata)
 {
 	struct fab_hca *hca = to_fab_hca(ibmr->device);
 
+	fab_command(hca, FAB_VERB_DEREG_MR, 0);
 	xa_erase(&hca->mrs, ibmr->lkey);
 	kfree(container_of(ibmr, struct fab_mr, ibmr));
 	return 0;

@@ -194,11 +194,13 @@ int fab_qp_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 	unsigned long flags;
 	int err = 0;
 
+	fab_post_delay(qp, FAB_VERB_POST_SEND);
 	flags = fab_softirqs_off();
 	spin_lock(&qp->sq.lock);
 	WRITE_ONCE(qp->sq.posts, qp->sq.posts + 1);
 	for (; wr; wr = wr->next) {
-		err = fab_qp_fault(qp, FAB_VERB_POST_SEND);
+		err = fab_verb_fault(qp->hca, FAB_VERB_POST_SEND,
+				     BIT(qp->type));
 		if (!err)
 			err = fab_send_add(qp, wr);
 		if (err) {
@@ -260,11 +262,13 @@ int fab_qp_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 	unsigned long flags;
 	int err = 0;
 
+	fab_post_delay(qp, FAB_VERB_POST_RECV);
 	flags = fab_softirqs_off();
 	spin_lock(&qp->rq.lock);
 	WRITE_ONCE(qp->rq.posts, qp->rq.posts + 1);
 	for (; wr; wr = wr->next) {
-		err = fab_qp_fault(qp, FAB_VERB_POST_RECV);
+		err = fab_verb_fault(qp->hca, FAB_VERB_POST_RECV,
+				     BIT(qp->type));
 		if (!err)
 			err = fab_recv_add(qp, wr);
 		if (err) {
@@ -602,7 +606,7 @@ static int fab_modify_refused(const struct fab_qp *qp,
 				       attr->qp_state == IB_QPS_RESET)))
 		return -EIO;
 
-	return fab_qp_fault(qp, FAB_VERB_MODIFY_QP);
+	return fab_command(qp->hca, FAB_VERB_MODIFY_QP, BIT(qp->type));
 }
 
 int fab_qp_modify(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
@@ -637,7 +641,8 @@ int fab_qp_query(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		 struct ib_qp_init_attr *init)
 {
 	struct fab_qp *qp = to_fab_qp(ibqp);
-	int err = fab_qp_refused(qp, FAB_VERB_QUERY_QP);
+	int err = fab_command_refused(qp->hca, FAB_VERB_QUERY_QP,
+				      BIT(qp->type));
 
 	if (err)
 		return err;
@@ -787,7 +792,7 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	if (init->qp_type != IB_QPT_SMI && init->qp_type != IB_QPT_GSI &&
 	    init->qp_type != IB_QPT_UD)
 		return -EOPNOTSUPP;
-	err = fab_create_qp_refused(hca, init->qp_type);
+	err = fab_command_refused(hca, FAB_VERB_CREATE_QP, BIT(init->qp_type));
 	if (err)
 		return err;
 	err = fab_qp_check_init(&hca->node->shape, init);
@@ -822,6 +827,8 @@ int fab_qp_create(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	if (err)
 		goto err_free_rings;
 
+	set_bit(qp->type, &qp->send_cq->types);
+	set_bit(qp->type, &qp->recv_cq->types);
 	container_of(ibqp, struct fab_qp_handle, ibqp)->qp = qp;
 	ibqp->qp_num = qp->qpn;
 	return 0;
@@ -843,6 +850,7 @@ int fab_qp_destroy(struct ib_qp *ibqp, struct ib_udata *udata)
 {
 	struct fab_qp *qp = to_fab_qp(ibqp);
 
+	fab_command(qp->hca, FAB_VERB_DESTROY_QP, BIT(qp->type));
 	fab_qp_del(qp);
 	mutex_lock(&qp->mutex);
 	/* Whatever the shape: nobody may find a queue pair that is gone. */

@@ -69,6 +69,7 @@ static const struct fab_shape_key fab_shape_keys[] = {
 	{ "port2", FAB_FIELD(port2), "ib|roce|iwarp", 0 },
 	{ "post_in_reset", FAB_FIELD(post_in_reset), "off|on", 0 },
 	{ "cq_clean", FAB_FIELD(cq_clean), "off|on", 1 },
+	{ "cmd_ms", FAB_FIELD(cmd_ms), "0..50", 0 },
 };
 
 static u32 *fab_shape_field(struct fab_shape *to,

@@ -63,6 +63,7 @@ enum fab_protocol {
  *	until it gets where they are executed
  * @cq_clean: a queue pair's move to RESET removes its completions from their
  *	queues
+ * @cmd_ms: time that a verb takes which is a command to the firmware
  *
  * What may be asked for stands in fab_shape.c.
  *
@@ -90,6 +91,7 @@ struct fab_shape {
 	u32 port2;
 	u32 post_in_reset;
 	u32 cq_clean;
+	u32 cmd_ms;
 };
 
 #endif /* FAB_SHAPE_H */

@@ -498,6 +498,7 @@ struct fab_cqe {
  * @vector: completion vector, as it was made
  * @home: which of all HCAs' vectors that is
  * @id: number in the HCA's table
+ * @types: kinds of queue pairs that ever used it, bits of enum ib_qp_type
  * @lock: everything below
  * @ring: completions
  * @size: completions it may hold, exactly as asked for
@@ -523,6 +524,7 @@ struct fab_cq {
 	unsigned int vector;
 	unsigned int home;
 	u32 id;
+	unsigned long types;
 
 	spinlock_t lock; /* everything below */
 	struct fab_cqe *ring;

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 
 import pytest
 
@@ -27,7 +28,8 @@ FABRIC_MODULE = f"{MODULES}/ib_fabric.ko"
 SHAPE = ("inline=200", "2:inline=64", "2:ports=2", "2:pkeys=1", "2:guids=1",
          "3:pkeys=33", "3:mtu=2048", "3:dma=platform", "4:pkeys=1024",
          "4:mtu=256", "4:max_wr=64", "2:vfs=2", "4:vfs=64", "3:local_lkey=off",
-         "3:modify_cq=off", "3:post_in_reset=on", "4:cq_clean=off")
+         "3:modify_cq=off", "3:post_in_reset=on", "4:cq_clean=off",
+         "2:cmd_ms=10")
 
 
 USERS = ("fabric_loop", "fabric_misuse")
@@ -177,6 +179,14 @@ def test_cq_clean(shaped, host, stale):
     result = misuse("reset", host)
     assert result["stale"] == stale
     assert {key: result[key] for key in EXCHANGED} == EXCHANGED
+
+
+@pytest.mark.parametrize("host, least", [(1, 0), (2, 0.1)])
+def test_cmd_ms(shaped, host, least):
+    """PD, two queues and a queue pair take more than ten commands."""
+    start = time.monotonic()
+    assert misuse("nothing", host)["errno"] == 0
+    assert time.monotonic() - start >= least
 
 
 # --- Virtual functions ------------------------------------------------------

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Faults of an HCA under bare verbs: each does what it says, exactly."""
 
+import contextlib
 import errno
 import os
 import threading
+import time
 
 import pytest
 
@@ -133,17 +135,75 @@ def test_a_queue_that_is_not_moderated():
 
 
 def test_a_queue_that_is_not_armed():
-    """Management must not arm meanwhile: it would wait for ever afterwards."""
-    run("lab-sm", "stop")
-    try:
-        with fault("fab1", "verbs",
-                   "req_notify_cq nth=1 errno=EFAULT") as refusal:
-            assert written(MISUSE, "fab1 nothing") == errno.EFAULT
-            assert refusal.hit == 1
-            assert written(MISUSE, "fab1 nothing") == 0
-            assert refusal.seen == 2
-    finally:
-        run("lab-sm", "start")
+    """Management's queues are armed all the time, and left alone."""
+    with fault("fab1", "verbs", "req_notify_cq nth=1 errno=EFAULT") as refusal:
+        assert run("saquery", "-C", "fab1", "-g").stdout
+        assert refusal.seen == 0
+        assert written(MISUSE, "fab1 nothing") == errno.EFAULT
+        assert refusal.hit == 1
+        assert written(MISUSE, "fab1 nothing") == 0
+        assert refusal.seen == 2
+
+
+# How often loop() uses it on either HCA
+COMMANDS = {"query_port": 1, "alloc_pd": 1, "dealloc_pd": 1, "create_cq": 2,
+            "destroy_cq": 2, "create_qp": 1, "modify_qp": 4, "destroy_qp": 1}
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_slow_command(verb):
+    """It takes its time, and does its work."""
+    with fault("fab1", "verbs", f"{verb} every=1 delay_ms=150") as delay:
+        start = time.monotonic()
+        assert loop(1, 2, messages=10)["received"] == 10
+        took = time.monotonic() - start
+        assert delay.hit >= COMMANDS[verb]
+        assert " delay_ms=150" in verbs_text(1)
+        assert "errno" not in verbs_text(1)
+    assert took >= 0.15 * COMMANDS[verb]
+
+
+def test_slow_command_that_fails():
+    with fault("fab1", "verbs",
+               "create_qp nth=1 delay_ms=300 errno=ETIMEDOUT"):
+        start = time.monotonic()
+        with pytest.raises(OSError) as caught:
+            loop(1, 2, messages=10)
+        took = time.monotonic() - start
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert took >= 0.3
+
+
+def test_slow_post_counts_calls():
+    with fault("fab1", "verbs", "post_send every=1 delay_us=50000") as delay:
+        result = loop(1, 2, messages=16, chain=4)
+        # The first four requests in one, others when one of them has completed.
+        assert 4 <= delay.hit <= 13
+        assert " delay_us=50000 " in verbs_text(1)
+    assert (result["received"], result["refused"]) == (16, 0)
+    assert result["ns"] >= 4 * 50_000_000
+
+
+def moved_during_a_slow_post():
+    """A loop() whose queue pair went to SQE while the first send was posted."""
+    with fault("fab1", "verbs", "post_send nth=1 delay_us=1000000") as delay:
+        under_way = Run(1, 2, messages=10)
+        try:
+            wait_until("it is posting", lambda: delay.hit)
+            for qpn in ud_pairs(1):
+                with contextlib.suppress(OSError):
+                    set_state(1, qpn, "sqe")
+        finally:
+            under_way.join()
+    result = loop_result()
+    return (result["received"], result["flushed"]) == (0, 10)
+
+
+# With one processor nobody else runs while it is kept busy.
+@pytest.mark.instrumented("uml", "kasan")
+def test_queue_pair_moves_during_a_slow_post():
+    """No lock is held meanwhile, and what is posted meets the new state."""
+    wait_until("the queue pair moved in time", moved_during_a_slow_post)
 
 
 GROUP = "ff12:0000:0000:0000:0000:0000:000f:ab01"
@@ -188,6 +248,12 @@ def test_an_errno_may_be_a_number():
     "dance nth=1", "post_send", "post_send nth=0", "post_send nth=1 errno=EX",
     "post_send nth=1 errno=0", "post_send nth=1 errno=4096",
     "create_ah nth=1 qp=ud", "post_send nth=1 qp=rc", "post_send prob=2",
+    "create_ah nth=1 delay_ms=1", "req_notify_cq nth=1 delay_ms=1",
+    "post_send nth=1 delay_ms=1", "modify_qp nth=1 delay_us=1",
+    "modify_qp delay_ms=1", "modify_qp nth=1 delay_ms=0",
+    "modify_qp nth=1 delay_ms=60001", "post_send nth=1 delay_us=1000001",
+    "post_send nth=1 delay_us=1 errno=EIO", "destroy_qp nth=1",
+    "destroy_qp nth=1 errno=EIO",
 ])
 @pytest.mark.parametrize("name", ["verbs"])
 def test_what_is_not_understood_changes_nothing(name, text):
