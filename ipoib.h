@@ -1373,6 +1373,7 @@ void ipoib_link_init_early(struct ipoib_dev *ipd);
 int ipoib_link_open(struct net_device *dev);
 int ipoib_link_stop(struct net_device *dev);
 void ipoib_link_carrier_on(struct ipoib_dev *ipd);
+void ipoib_link_activated(struct ipoib_dev *ipd);
 void ipoib_link_condemn(struct ipoib_dev *ipd);
 void ipoib_link_cancel(struct ipoib_dev *ipd);
 void ipoib_link_cancel_sync(struct ipoib_dev *ipd);

@@ -17,6 +17,7 @@
 #include <linux/string.h>
 
 #include <net/netdev_lock.h>
+#include <net/sch_generic.h>
 
 #include <rdma/ib_cache.h>
 #include <rdma/ib_verbs.h>
@@ -852,18 +853,24 @@ static void ipoib_carrier(struct ipoib_dev *ipd)
 	/* calls back into our ndo and the stack's notifiers: no lock held */
 	ipoib_mtu_follow(ipd, mtu_bytes);
 
+	/* some of a row that a lost carrier has cut short may be lost, too */
+	if (ipd->announcements && !netif_carrier_ok(ipd->netdev))
+		ipd->announcements = IPOIB_ANNOUNCEMENTS;
 	ipoib_link_carrier_on(ipd);
 	if (ipd->announcements)
 		set_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs);
 }
 
 /*
- * What is sent before the subnet manager has programmed the switches for the
- * new member is lost, so it is said more than once.
+ * The stack drops what is sent before it has made the queueing discipline
+ * active, a moment after the carrier came: ipoib_link_activated() is told of
+ * that. And what is sent before the subnet manager has programmed the switches
+ * for the new member is lost, so a row of announcements is sent.
  */
 static void ipoib_announce(struct ipoib_dev *ipd)
 {
-	if (!ipd->announcements || !netif_carrier_ok(ipd->netdev))
+	if (!ipd->announcements || !netif_carrier_ok(ipd->netdev) ||
+	    qdisc_tx_is_noop(ipd->netdev))
 		return;
 
 	ipd->announcements--;
@@ -873,6 +880,22 @@ static void ipoib_announce(struct ipoib_dev *ipd)
 		return;
 	set_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs);
 	ipoib_rtnl_queue(ipd, IPOIB_ANNOUNCE_MS);
+}
+
+/**
+ * ipoib_link_activated() - the stack may have acted on a new carrier
+ * @ipd: interface
+ *
+ * The first announcement of a row waits for that. Those that follow have their
+ * own time.
+ *
+ * Context: RTNL.
+ */
+void ipoib_link_activated(struct ipoib_dev *ipd)
+{
+	if (ipd->announcements == IPOIB_ANNOUNCEMENTS &&
+	    netif_carrier_ok(ipd->netdev))
+		ipoib_rtnl_job(ipd, IPOIB_RTNL_ANNOUNCE);
 }
 
 static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)

@@ -1086,6 +1086,10 @@ static int ipoib_netdev_event(struct notifier_block *nb, unsigned long event,
 		/* `ip link set broadcast` reaches a driver in no other way */
 		ipoib_identity_follow_broadcast(ipoib_from_netdev(dev));
 		break;
+	case NETDEV_CHANGE:
+		/* nothing else says that the queueing discipline is active */
+		ipoib_link_activated(ipoib_from_netdev(dev));
+		break;
 	case NETDEV_UP:
 		ipoib_children_follow(ipoib_from_netdev(dev), true);
 		break;

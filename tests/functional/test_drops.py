@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from labkit import (DRIVER, completion_queues, ethtool_stats, fault,
+from labkit import (DRIVER, attr, completion_queues, ethtool_stats, fault,
                     has_carrier, inject, ip4, lid, link, link_up, on, ping,
                     set_link, start_on, wait_until)
 
@@ -86,6 +86,35 @@ def kid():
 
 
 # --- What is sent -------------------------------------------------------------
+
+def announced(name):
+    return ethtool_stats(1, name)["announcements"]
+
+
+def dropped(name):
+    """What the stack dropped by itself is in there, too."""
+    return attr(1, "statistics/tx_dropped", name)
+
+
+@pytest.mark.core
+@pytest.mark.needs("rings")
+def test_no_drop_on_a_fresh_interface():
+    """It announces itself once the stack has a queueing discipline for it."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", KID, "type", "ipoib",
+       "pkey", "0x8001")
+    try:
+        on(1, "ip", "addr", "add", "10.84.0.1/24", "dev", KID)
+        for round_ in (1, 2):
+            on(1, "ip", "link", "set", KID, "up")
+            wait_until("it is announced", lambda r=round_: announced(KID) >= r)
+            wait_until("its IPv6 address is there", lambda: "tentative" not in
+                       on(1, "ip", "-6", "addr", "show", "dev", KID).stdout)
+            assert dropped(KID) == "0"
+            assert ethtool_stats(1, KID)["tx_dropped"] == 0
+            on(1, "ip", "link", "set", KID, "down")
+    finally:
+        on(1, "ip", "link", "del", KID)
+
 
 @pytest.mark.core
 def test_a_type_the_link_does_not_carry():
