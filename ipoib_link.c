@@ -1013,7 +1013,7 @@ static int ipoib_make_tables(struct ipoib_dev *ipd)
 	return 0;
 }
 
-/* RTNL. Rings are most of the cost of a child, and most may be down. */
+/* RTNL. Queues are most of the cost of a child, and most may be down. */
 static void ipoib_slim_down(struct ipoib_dev *ipd)
 {
 	if (ipd->parent)

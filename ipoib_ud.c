@@ -873,14 +873,16 @@ static void ipoib_ud_remove_txq(struct ipoib_dev *ipd)
 	ipoib_txq_free(txq);
 }
 
-static void ipoib_ud_remove_txqs(struct ipoib_dev *ipd)
+static void ipoib_ud_remove_txqs(struct ipoib_dev *ipd, unsigned int left)
 {
-	while (ipd->ud.num_txq)
+	while (ipd->ud.num_txq > left)
 		ipoib_ud_remove_txq(ipd);
 }
 
+/* RTNL. Those that are missing; all of them, or as many as before. */
 static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
 {
+	unsigned int before = ipd->ud.num_txq;
 	struct ipoib_txq *txq;
 	unsigned int wanted;
 
@@ -890,7 +892,7 @@ static int ipoib_ud_create_txqs(struct ipoib_dev *ipd)
 	while (ipd->ud.num_txq < wanted) {
 		txq = ipoib_txq_create(ipd, ipd->ud.num_txq);
 		if (IS_ERR(txq)) {
-			ipoib_ud_remove_txqs(ipd);
+			ipoib_ud_remove_txqs(ipd, before);
 			return PTR_ERR(txq);
 		}
 		mutex_lock(&ipd->link.lock);
@@ -930,7 +932,7 @@ static void ipoib_ud_destroy(struct ipoib_dev *ipd)
 	if (!ipd->ud.num_txq)
 		return;
 
-	ipoib_ud_remove_txqs(ipd);
+	ipoib_ud_remove_txqs(ipd, 0);
 	if (!ipd->ud.kept)
 		ipoib_rxq_free_ring(&ipd->ud.rxq);
 	ipoib_rxq_destroy(ipd);
@@ -958,10 +960,11 @@ int ipoib_ud_recreate(struct ipoib_dev *ipd)
 }
 
 /**
- * ipoib_ud_release() - give back what is kept for the next open
- * @ipd: interface whose transport is closed, all groups left
+ * ipoib_ud_release() - give back what the next open can make again
+ * @ipd: interface whose transport is closed
  *
- * That makes queue pairs anew, and the link address changes.
+ * The first queue stays: its number is in the link address, which peers have in
+ * their neighbour tables. One that has to be recreated goes with the others.
  *
  * Context: RTNL.
  */
@@ -969,9 +972,12 @@ void ipoib_ud_release(struct ipoib_dev *ipd)
 {
 	struct ipoib_txq *txq = ipd->ud.txq[0];
 
-	/* one that is attached to a group still would not go, but is good */
-	if (txq && !atomic_read(&txq->qp->usecnt))
+	/* the HCA may keep buffers of it; attached, it cannot be destroyed */
+	if (txq && test_bit(0, &ipd->ud.lost) &&
+	    !atomic_read(&txq->qp->usecnt))
 		ipoib_ud_destroy(ipd);
+	else
+		ipoib_ud_remove_txqs(ipd, 1);
 }
 
 /* ---- lower table ---- */
@@ -1011,6 +1017,8 @@ static int ipoib_ud_make_ready(struct ipoib_dev *ipd)
 		err = ipoib_ud_create(ipd);
 	else if (test_bit(0, &ipd->ud.lost))
 		err = ipoib_ud_recreate(ipd);
+	else
+		err = ipoib_ud_create_txqs(ipd);
 	if (err)
 		return err;
 
@@ -1540,8 +1548,8 @@ int ipoib_ud_set_queues(struct ipoib_dev *ipd, unsigned int count)
 
 	if (count > IPOIB_MAX_TXQ)
 		return -EINVAL;
-	/* before a child's first open there are none to change */
-	if (!ipd->ud.num_txq)
+	/* those of a child that is down are made when it is opened */
+	if (!ipd->ud.num_txq || (ipd->parent && !ipoib_ud_napis_run(ipd)))
 		return netif_set_real_num_tx_queues(dev, count);
 
 	while (!err && ipd->ud.num_txq < count)

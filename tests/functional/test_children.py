@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Child interfaces on partitions, and what keeps partitions apart."""
 
+import re
+import subprocess
+import time
+
 import pytest
 
-from labkit import (counters, has_carrier, link, on, ping, reaches,
-                    wait_until)
+from labkit import (SLOW, counters, has_carrier, link, on, ping, reaches,
+                    start_on, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("children")]
 
@@ -24,6 +28,9 @@ class Child:
 
     def carrier(self):
         return has_carrier(self.host, self.name)
+
+    def set(self, state):
+        on(self.host, "ip", "link", "set", self.name, state)
 
     def remove(self):
         on(self.host, "ip", "link", "del", self.name, check=False)
@@ -80,6 +87,53 @@ def test_limited_members_reach_full_members_only(child):
     before = counters("fab4/port1")["dropped_pkey"]
     assert ping(2, child_ip(4, 0x8003), 2, check=False) == 0
     assert counters("fab4/port1")["dropped_pkey"] > before
+
+
+@pytest.mark.core
+def test_address_kept_when_down_and_up(child):
+    """Peers have its queue pair number in their neighbour tables."""
+    one = child(1, 0x8001)
+    wait_until("carrier", one.carrier)
+    before = link(1, one.name)["address"]
+    for _ in range(2):
+        one.set("down")
+        assert link(1, one.name)["address"] == before
+        one.set("up")
+        wait_until("carrier", one.carrier)
+        assert link(1, one.name)["address"] == before
+
+
+@pytest.mark.core
+def test_first_answer_after_up(child, tmp_path):
+    """A peer that goes on sending waits for the join, and for nothing else."""
+    said = tmp_path / "said"
+    one, peer = [child(host, 0x8001) for host in (1, 2)]
+    for each in (one, peer):
+        wait_until("carrier", each.carrier)
+    wait_until("first answer", lambda: reaches(2, child_ip(1, 0x8001)))
+
+    def answered():
+        """When the last answers came."""
+        return [float(at) for at in
+                re.findall(r"^\[([\d.]+)\].* ttl", said.read_text(), re.M)]
+
+    def soon():
+        one.set("down")
+        one.set("up")
+        up = time.time()
+        first = wait_until("an answer", lambda: [at for at in answered()
+                                                 if at > up])[0]
+        print(f"{first - up:.3f} s")
+        return first - up < 0.5 * SLOW
+
+    with said.open("w") as out, start_on(
+            2, "ping", "-n", "-D", "-i", "0.05", child_ip(1, 0x8001),
+            stdout=out, stderr=subprocess.DEVNULL) as pinger:
+        try:
+            # a busy machine may take its time, but not each time
+            wait_until("an answer within half a second", soon)
+        finally:
+            pinger.kill()
 
 
 def test_child_shows_its_parent_and_key(child):

@@ -112,6 +112,28 @@ def by_netlink(host):
 WAYS = pytest.mark.parametrize("make", [by_file, by_netlink])
 
 
+def broadcast_with_key(host):
+    """The parent's broadcast address, but of partition 0x8001."""
+    words = link(host)["broadcast"].split(":")
+    words[8:10] = ["80", "01"]
+    return ":".join(words)
+
+
+@WAYS
+def test_child_inherits_the_scope(make):
+    before = link(1)["broadcast"]
+    words = before.split(":")
+    words[5] = "15"
+    on(1, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
+    try:
+        name = make(1)
+        assert link(1, name)["broadcast"] == broadcast_with_key(1)
+        assert link(1, name)["broadcast"].split(":")[5] == "15"
+    finally:
+        on(1, "ip", "link", "set", "ib0", "broadcast", before)
+    wait_until("an answer", lambda: ping(1, "10.44.0.2", 1, check=False))
+
+
 @pytest.mark.core
 @WAYS
 def test_both_ways_make_the_same(make):
@@ -129,9 +151,7 @@ def test_both_ways_make_the_same(make):
     assert int(str(data["key"]), 0) == PKEY
     assert data["mode"] == "datagram"
     assert shown["address"][12:] == link(1)["address"][12:]
-    words = link(1)["broadcast"].split(":")
-    words[8:10] = ["80", "01"]
-    assert shown["broadcast"] == ":".join(words)
+    assert shown["broadcast"] == broadcast_with_key(1)
     assert "driver: ib_ipoib" in on(1, "ethtool", "-i", name).stdout
     assert len(ethtool_stats(1, name)) > 20
 
@@ -649,32 +669,27 @@ def test_listing_takes_as_long_for_each_of_many_as_of_few(tmp_path):
 
 
 def test_children_that_are_down_have_no_rings(tmp_path):
-    """They come up again with others, and their peers are told."""
+    """But each keeps a queue pair: its number is in the link address."""
     count = 20
     batch(1, [f"link add link ib0 name kid{number} group 77 type ipoib "
               "pkey 0x8001" for number in range(count)], tmp_path)
-    add(2, "peer")
-    for host, name in ((1, "kid0"), (2, "peer")):
-        on(host, "ip", "addr", "add", f"10.83.0.{host}/24", "dev", name)
-    on(2, "ip", "link", "set", "peer", "up")
 
     def all_up():
         on(1, "ip", "link", "set", "group", 77, "up")
         wait_until("carriers", lambda: all(
             has_carrier(1, f"kid{number}") for number in range(count)))
-        wait_until("an answer", lambda: reaches(2, "10.83.0.1"))
 
-    # what an interface has from its first time on is not its rings
+    idle = len(queue_pairs(1))
     all_up()
     on(1, "ip", "link", "set", "group", 77, "down")
+    # what an interface has from its first time on is not its rings
     before = held()
-    pairs = len(queue_pairs(1))
+    assert len(queue_pairs(1)) == idle + count
     all_up()
     assert held() - before > 512 * count
-    assert len(queue_pairs(1)) >= pairs + count
     on(1, "ip", "link", "set", "group", 77, "down")
     assert held() - before < 32 * count
-    assert len(queue_pairs(1)) == pairs
+    assert len(queue_pairs(1)) == idle + count
     all_up()
 
 
