@@ -1093,6 +1093,8 @@ struct ipoib_fs {
  * @hca: its HCA
  * @ibdev: the same as @hca->ibdev
  * @parent: interface it is a child of, or NULL
+ * @parent_tracker: reference on the parent's netdev, from ipoib_dev_tie() until
+ *	after @lower_destructor
  * @lower: netdev ops of the transport: ours, or an accelerated HCA driver's
  * @lower_destructor: the transport's priv_destructor, or NULL
  * @pd: protection domain, from ndo_init to ndo_uninit
@@ -1129,6 +1131,7 @@ struct ipoib_dev {
 	struct ipoib_hca *hca;
 	struct ib_device *ibdev;
 	struct ipoib_dev *parent;
+	netdevice_tracker parent_tracker;
 	const struct net_device_ops *lower;
 	void (*lower_destructor)(struct net_device *netdev);
 	struct ib_pd *pd;

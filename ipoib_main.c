@@ -590,6 +590,9 @@ void ipoib_dev_free(struct net_device *dev)
 		ipd->lower_destructor(dev);
 	rn->clnt_priv = NULL;
 	flush_work(&ipd->tables_work);
+	/* the HCA and its driver's data may go when the parent has gone */
+	if (ipd->parent)
+		netdev_put(ipd->parent->netdev, &ipd->parent_tracker);
 	/* what an HCA has kept of it is not ours to free */
 	if (ipd->ud.kept)
 		return;
@@ -703,6 +706,8 @@ struct ipoib_dev *ipoib_dev_tie(struct net_device *dev, struct ipoib_hca *hca,
 		return ERR_PTR(err);
 	}
 
+	if (parent)
+		netdev_hold(parent->netdev, &ipd->parent_tracker, GFP_KERNEL);
 	ipd->netdev = dev;
 	ipd->lower = dev->netdev_ops;
 	ipd->lower_destructor = dev->priv_destructor;

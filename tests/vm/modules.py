@@ -50,7 +50,7 @@ PARTS = {part.name: part for part in (
     Part("fabric", ["tests/fabric/Makefile", "tests/fabric/*.[ch]"],
          "tests/fabric", ["ib_fabric.ko", "fabric_loop.ko", "fabric_ear.ko",
                           "fabric_post.ko", "fabric_misuse.ko",
-                          "fabric_cm.ko"]),
+                          "fabric_cm.ko", "fabric_kapi.ko"]),
     Part("driver", ["Makefile", "Kconfig", "ipoib*.c", *DRIVER_HEADERS],
          "", ["ib_ipoib.ko"]),
     Part("kunit", ["tests/kunit/*", "tests/fabric/*.h", "Makefile",
