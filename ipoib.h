@@ -27,8 +27,9 @@
  * Two ordered work queues, one rule each. ipd->wq (one per interface) never
  * takes 1 or 2, so it may be flushed with RTNL held, outside link.lock.
  * hca->rtnl_wq may take 1, re-reads the state after that, is never flushed
- * under it, and waits for no query, drain or connection while it holds it. A
- * third one, the module's, destroys tables of interfaces that are unregistered.
+ * under it, and waits for no query, drain or connection while it holds it. Two
+ * more are the module's: ipoib_teardown destroys tables of interfaces that are
+ * unregistered, ipoib_unbound_wq unregisters children for delete_child.
  *
  * Completion and event callbacks come in any context: they schedule NAPI, or
  * post to the link. Nothing that interrupts us takes a lock of ours, so the
@@ -1021,11 +1022,15 @@ struct ipoib_link {
  * @lock: the list
  * @list: their @sibling
  * @num: how many they are
+ * @wait: writers of delete_child, until the child's @deleted or @closing
+ * @closing: the parent is being removed; written under RTNL
  */
 struct ipoib_children {
 	struct mutex lock; /* order 3 */
 	struct list_head list __guarded_by(&lock);
 	unsigned int num __guarded_by(&lock);
+	wait_queue_head_t wait;
+	bool closing;
 };
 
 /**
@@ -1123,6 +1128,8 @@ struct ipoib_fs {
  * @announcements: times peers are still to be told of the address; RTNL
  * @kept_down: a child that was taken down by itself; RTNL
  * @following: a child is just going where its parent went; RTNL
+ * @delete_work: unregisters a child, on ipoib_unbound_wq; holds the netdev
+ * @deleted: @delete_work has run; written under RTNL
  * @fs: its debugfs files; RTNL
  * @umcast: leave groups alone that user space has joined; RTNL, read anywhere
  */
@@ -1160,6 +1167,8 @@ struct ipoib_dev {
 	u8 announcements;
 	bool kept_down;
 	bool following;
+	struct work_struct delete_work;
+	bool deleted;
 	struct ipoib_fs fs;
 	bool umcast;
 };
@@ -1357,6 +1366,7 @@ do {									\
 extern struct ib_sa_client ipoib_sa_client;
 extern int ipoib_recv_queue_size;
 extern int ipoib_send_queue_size;
+extern struct workqueue_struct *ipoib_unbound_wq;
 
 bool ipoib_netdev_is_ours(const struct net_device *dev);
 int ipoib_sysfs_lock(struct net_device *dev);
@@ -1402,6 +1412,7 @@ struct ipoib_dev *ipoib_child_prepare(struct ipoib_dev *parent,
 void ipoib_child_choose_guid(struct ipoib_dev *ipd, __be64 guid);
 int ipoib_child_register(struct ipoib_dev *ipd);
 void ipoib_child_unlist(struct ipoib_dev *ipd);
+void ipoib_children_close(struct ipoib_dev *parent);
 void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list);
 void ipoib_children_follow(struct ipoib_dev *parent, bool up);
 void ipoib_children_begin_stop(struct ipoib_dev *parent);

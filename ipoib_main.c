@@ -95,6 +95,12 @@ static struct workqueue_struct *ipoib_teardown;
 /* tables are little work and much waiting */
 #define IPOIB_TEARDOWN_MOST	64
 
+/*
+ * For work that waits long, for RTNL and for references, and must not do so in
+ * its caller's context.
+ */
+struct workqueue_struct *ipoib_unbound_wq;
+
 static void ipoib_tables_work(struct work_struct *work)
 {
 	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
@@ -671,6 +677,7 @@ static struct ipoib_dev *ipoib_create_dev(struct ipoib_hca *hca, u32 port,
 	INIT_LIST_HEAD(&ipd->sibling);
 	mutex_init(&ipd->children.lock);
 	INIT_LIST_HEAD(&ipd->children.list);
+	init_waitqueue_head(&ipd->children.wait);
 	ipoib_ud_init_early(ipd);
 	ipoib_heal_init_early(ipd);
 	ipoib_resolve_init_early(ipd);
@@ -959,6 +966,7 @@ static void ipoib_condemn_children(struct ipoib_dev *parent)
 	while ((child = ipoib_child_next(parent, child)))
 		ipoib_link_condemn(child);
 	ipoib_children_begin_stop(parent);
+	ipoib_children_close(parent);
 	rtnl_unlock();
 }
 
@@ -1141,6 +1149,12 @@ static int __init ipoib_module_init(void)
 		goto err_exit_fs;
 	}
 
+	ipoib_unbound_wq = alloc_workqueue("ipoib_unbound", WQ_UNBOUND, 0);
+	if (!ipoib_unbound_wq) {
+		err = -ENOMEM;
+		goto err_destroy_teardown;
+	}
+
 	ib_sa_register_client(&ipoib_sa_client);
 	err = rtnl_link_register(&ipoib_link_ops);
 	if (err)
@@ -1162,6 +1176,8 @@ err_unregister_link:
 	rtnl_link_unregister(&ipoib_link_ops);
 err_unregister_sa:
 	ib_sa_unregister_client(&ipoib_sa_client);
+	destroy_workqueue(ipoib_unbound_wq);
+err_destroy_teardown:
 	destroy_workqueue(ipoib_teardown);
 err_exit_fs:
 	ipoib_fs_exit();
@@ -1189,6 +1205,7 @@ static void __exit ipoib_module_exit(void)
 	rtnl_link_unregister(&ipoib_link_ops);
 	/* waits for the last query's callback to return */
 	ib_sa_unregister_client(&ipoib_sa_client);
+	destroy_workqueue(ipoib_unbound_wq);
 	destroy_workqueue(ipoib_teardown);
 	ipoib_fs_exit();
 	rcu_barrier();

@@ -6,7 +6,7 @@
  * or on the same one. Made by the parent's file or by rtnetlink it is the same
  * thing: there is one way in, and one out.
  *
- * Stages: finding, making, removing, following the parent, files.
+ * Stages: finding, removing, making, following the parent, files.
  */
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
@@ -65,6 +65,97 @@ struct ipoib_dev *ipoib_child_next(struct ipoib_dev *parent,
 	return child;
 }
 
+/* ---- removing ---- */
+
+/*
+ * On ipoib_unbound_wq, because a store must not unregister a netdev. The end of
+ * that waits without RTNL for the child's last reference. A holder may need
+ * RTNL to drop it, and whoever has RTNL may be removing the parent, which waits
+ * for the store.
+ */
+static void ipoib_child_delete_work(struct work_struct *work)
+{
+	struct ipoib_dev *child = container_of(work, struct ipoib_dev,
+					       delete_work);
+	struct net_device *dev = child->netdev;
+
+	rtnl_lock();
+	/* `ip link del` or the removal of the HCA may have been first */
+	if (dev->reg_state == NETREG_REGISTERED)
+		unregister_netdevice(dev);
+	WRITE_ONCE(child->deleted, true);
+	wake_up_all(&child->parent->children.wait);
+	dev_put(dev);
+	rtnl_unlock();
+}
+
+/* RTNL. The child is returned with a reference for the writer. */
+static struct ipoib_dev *ipoib_child_delete(struct ipoib_dev *parent, u16 pkey)
+{
+	struct ipoib_dev *child = ipoib_child_find(parent, pkey);
+
+	if (!child) {
+		ipoib_info(parent, "no child has P_Key %#06x\n", pkey);
+		return ERR_PTR(-ENODEV);
+	}
+
+	/* one reference for the work, one for the writer */
+	dev_hold(child->netdev);
+	dev_hold(child->netdev);
+	if (!queue_work(ipoib_unbound_wq, &child->delete_work))
+		dev_put(child->netdev);
+
+	return child;
+}
+
+/*
+ * The writer of delete_child returns when the child is out of sight, so that a
+ * script may use its name and P_Key at once. It does not wait once the parent
+ * is being removed: that takes the child along, and waits for the writer.
+ */
+static void ipoib_child_wait_deleted(struct ipoib_dev *parent,
+				     struct ipoib_dev *child)
+{
+	wait_event_killable(parent->children.wait,
+			    READ_ONCE(child->deleted) ||
+			    READ_ONCE(parent->children.closing));
+	dev_put(child->netdev);
+}
+
+/**
+ * ipoib_children_close() - release the writers that wait for a child to go
+ * @parent: interface that is DEAD
+ *
+ * Context: RTNL. After that delete_child fails, so nobody begins to wait.
+ */
+void ipoib_children_close(struct ipoib_dev *parent)
+{
+	ASSERT_RTNL();
+
+	WRITE_ONCE(parent->children.closing, true);
+	wake_up_all(&parent->children.wait);
+}
+
+/**
+ * ipoib_children_remove() - put all children on the list of what goes
+ * @parent: interface; new children are refused
+ * @list: for unregister_netdevice_many()
+ *
+ * Context: RTNL.
+ */
+void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list)
+{
+	struct ipoib_dev *child;
+
+	ASSERT_RTNL();
+
+	/* only puts them on the list: nothing is called yet */
+	mutex_lock(&parent->children.lock);
+	list_for_each_entry(child, &parent->children.list, sibling)
+		unregister_netdevice_queue(child->netdev, list);
+	mutex_unlock(&parent->children.lock);
+}
+
 /* ---- making ---- */
 
 static void ipoib_child_inherit(struct ipoib_dev *ipd, struct ipoib_dev *parent)
@@ -104,6 +195,7 @@ struct ipoib_dev *ipoib_child_prepare(struct ipoib_dev *parent,
 	if (IS_ERR(ipd))
 		return ipd;
 
+	INIT_WORK(&ipd->delete_work, ipoib_child_delete_work);
 	ipd->home_pkey = ipoib_pkey_full(pkey);
 	ipoib_child_inherit(ipd, parent);
 	return ipd;
@@ -236,41 +328,6 @@ static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 	return err;
 }
 
-/* ---- removing ---- */
-
-static int ipoib_child_delete(struct ipoib_dev *parent, u16 pkey)
-{
-	struct ipoib_dev *child = ipoib_child_find(parent, pkey);
-
-	if (!child) {
-		ipoib_info(parent, "no child has P_Key %#06x\n", pkey);
-		return -ENODEV;
-	}
-
-	unregister_netdevice(child->netdev);
-	return 0;
-}
-
-/**
- * ipoib_children_remove() - put all children on the list of what goes
- * @parent: interface; new children are refused
- * @list: for unregister_netdevice_many()
- *
- * Context: RTNL.
- */
-void ipoib_children_remove(struct ipoib_dev *parent, struct list_head *list)
-{
-	struct ipoib_dev *child;
-
-	ASSERT_RTNL();
-
-	/* only puts them on the list: nothing is called yet */
-	mutex_lock(&parent->children.lock);
-	list_for_each_entry(child, &parent->children.list, sibling)
-		unregister_netdevice_queue(child->netdev, list);
-	mutex_unlock(&parent->children.lock);
-}
-
 /* ---- following the parent ---- */
 
 static void ipoib_child_follow(struct ipoib_dev *child, bool up)
@@ -334,13 +391,12 @@ void ipoib_children_follow(struct ipoib_dev *parent, bool up)
 
 /* ---- files ---- */
 
-static ssize_t ipoib_child_store(struct device *d, const char *buf,
-				 size_t count,
-				 int (*act)(struct ipoib_dev *parent, u16 pkey))
+/* 0 with RTNL held; the parent whose file was written, and the P_Key. */
+static int ipoib_child_store_begin(struct device *d, const char *buf,
+				   struct ipoib_dev **parent, u16 *pkey)
 {
 	struct net_device *dev = to_net_dev(d);
 	struct ipoib_dev *ipd;
-	u16 pkey;
 	int err;
 
 	err = ipoib_sysfs_lock(dev);
@@ -348,21 +404,34 @@ static ssize_t ipoib_child_store(struct device *d, const char *buf,
 		return err;
 
 	ipd = ipoib_from_netdev(dev);
-	err = ipoib_pkey_parse(buf, &pkey);
+	err = ipoib_pkey_parse(buf, pkey);
 	if (err)
 		ipoib_info(ipd, "no P_Key: that is a number of 16 bits\n");
-	else
-		err = ipoib_link_is_dead(ipd) ? -ENODEV : act(ipd, pkey);
-	rtnl_unlock();
+	else if (ipoib_link_is_dead(ipd))
+		err = -ENODEV;
+	if (err)
+		rtnl_unlock();
 
-	return err ?: count;
+	*parent = ipd;
+	return err;
 }
 
 static ssize_t create_child_store(struct device *d,
 				  struct device_attribute *attr,
 				  const char *buf, size_t count)
 {
-	return ipoib_child_store(d, buf, count, ipoib_child_create);
+	struct ipoib_dev *parent;
+	u16 pkey;
+	int err;
+
+	err = ipoib_child_store_begin(d, buf, &parent, &pkey);
+	if (err)
+		return err;
+
+	err = ipoib_child_create(parent, pkey);
+	rtnl_unlock();
+
+	return err ?: count;
 }
 
 struct device_attribute ipoib_attr_create_child = __ATTR_WO(create_child);
@@ -371,7 +440,21 @@ static ssize_t delete_child_store(struct device *d,
 				  struct device_attribute *attr,
 				  const char *buf, size_t count)
 {
-	return ipoib_child_store(d, buf, count, ipoib_child_delete);
+	struct ipoib_dev *parent, *child;
+	u16 pkey;
+	int err;
+
+	err = ipoib_child_store_begin(d, buf, &parent, &pkey);
+	if (err)
+		return err;
+
+	child = ipoib_child_delete(parent, pkey);
+	rtnl_unlock();
+	if (IS_ERR(child))
+		return PTR_ERR(child);
+
+	ipoib_child_wait_deleted(parent, child);
+	return count;
 }
 
 struct device_attribute ipoib_attr_delete_child = __ATTR_WO(delete_child);

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import json
 import re
+import sys
 import time
 
 import pytest
@@ -194,6 +195,23 @@ def test_both_ways_delete_what_either_made(make, end):
         on(1, "ip", "link", "del", name)
     wait_until("it is gone", lambda: name not in interface_names(1))
     assert not children(1)
+
+
+# by one process, which is quick
+AGAIN_AND_AGAIN = """
+import os
+files = [os.open(f"/sys/class/net/ib0/{verb}_child", os.O_WRONLY)
+         for verb in ("create", "delete")]
+for _ in range(50):
+    for file in files:
+        os.pwrite(file, b"0x8001", 0)
+    assert not os.path.exists("/sys/class/net/ib0.8001")
+"""
+
+
+def test_deleted_child_is_gone_with_the_write():
+    """So that its name and P_Key may be used at once."""
+    on(1, sys.executable, "-c", AGAIN_AND_AGAIN)
 
 
 @pytest.mark.core
