@@ -1126,6 +1126,7 @@ struct ipoib_fs {
  * @tables_work: destroys them, on ipoib_teardown; flushed by ipoib_dev_free()
  * @own_guid: the user has chosen its GUID; RTNL
  * @announcements: times peers are still to be told of the address; RTNL
+ * @by_file: a child that create_child made; constant
  * @kept_down: a child that was taken down by itself; RTNL
  * @following: a child is just going where its parent went; RTNL
  * @delete_work: unregisters a child, on ipoib_unbound_wq; holds the netdev
@@ -1165,6 +1166,7 @@ struct ipoib_dev {
 	struct work_struct tables_work;
 	bool own_guid;
 	u8 announcements;
+	bool by_file;
 	bool kept_down;
 	bool following;
 	struct work_struct delete_work;

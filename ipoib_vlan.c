@@ -4,7 +4,8 @@
  *
  * A child is an interface of its own on another partition of its parent's port,
  * or on the same one. Made by the parent's file or by rtnetlink it is the same
- * thing: there is one way in, and one out.
+ * thing, but for one difference: the parent's files see only those that they
+ * made.
  *
  * Stages: finding, removing, making, following the parent, files.
  */
@@ -18,7 +19,13 @@
 
 /* ---- finding ---- */
 
-/* RTNL; the caller holds nothing of it, so only RTNL keeps it there. */
+/*
+ * The child that create_child made for a P_Key, if it is in the parent's
+ * namespace still. Those made by rtnetlink, and those given to a container, are
+ * not the business of who writes the parent's files.
+ *
+ * RTNL; the caller holds nothing of it, so only RTNL keeps it there.
+ */
 static struct ipoib_dev *ipoib_child_find(struct ipoib_dev *parent, u16 pkey)
 {
 	struct ipoib_dev *child, *found = NULL;
@@ -27,7 +34,9 @@ static struct ipoib_dev *ipoib_child_find(struct ipoib_dev *parent, u16 pkey)
 
 	mutex_lock(&parent->children.lock);
 	list_for_each_entry(child, &parent->children.list, sibling) {
-		if (!ipoib_pkey_same(child->home_pkey, pkey))
+		if (!child->by_file ||
+		    !ipoib_pkey_same(child->home_pkey, pkey) ||
+		    !net_eq(dev_net(child->netdev), dev_net(parent->netdev)))
 			continue;
 		found = child;
 		break;
@@ -95,7 +104,8 @@ static struct ipoib_dev *ipoib_child_delete(struct ipoib_dev *parent, u16 pkey)
 	struct ipoib_dev *child = ipoib_child_find(parent, pkey);
 
 	if (!child) {
-		ipoib_info(parent, "no child has P_Key %#06x\n", pkey);
+		ipoib_info(parent, "no child made by create_child has P_Key %#06x\n",
+			   pkey);
 		return ERR_PTR(-ENODEV);
 	}
 
@@ -278,16 +288,21 @@ void ipoib_child_unlist(struct ipoib_dev *ipd)
 /* RTNL. Those made by netlink may share a key, those made by file may not. */
 static int ipoib_child_may_have(struct ipoib_dev *parent, u16 pkey)
 {
+	struct ipoib_dev *holder;
+
 	if (!ipoib_pkey_valid(pkey)) {
 		ipoib_info(parent, "no child: P_Key %#06x names no partition\n",
 			   pkey);
 		return -EINVAL;
 	}
+
+	holder = ipoib_child_find(parent, pkey);
 	if (ipoib_pkey_same(parent->home_pkey, pkey) ||
-	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey) ||
-	    ipoib_child_find(parent, pkey)) {
-		ipoib_info(parent, "no child: P_Key %#06x is this interface's or a child's\n",
-			   pkey);
+	    ipoib_pkey_same(ipoib_link_pkey(parent), pkey))
+		holder = parent;
+	if (holder) {
+		ipoib_info(parent, "no child: P_Key %#06x is in use by %s\n",
+			   pkey, holder->netdev->name);
 		return -ENOTUNIQ;
 	}
 
@@ -316,6 +331,7 @@ static int ipoib_child_create(struct ipoib_dev *parent, u16 pkey)
 	ipd = ipoib_child_prepare(parent, dev, pkey);
 	err = PTR_ERR_OR_ZERO(ipd);
 	if (!err) {
+		ipd->by_file = true;
 		ipoib_child_choose_guid(ipd, 0);
 		err = ipoib_child_register(ipd);
 	}

@@ -15,7 +15,7 @@ from groupkit import memberships
 from labkit import (DRIVER, KERNEL, PARTITIONS, KernelLog, attr, edit,
                     ethtool_stats, events, fault, has_carrier, interface_names,
                     link, link_up, on, ping, plug, queue_pairs, reaches,
-                    reason, run, start_on, table, wait_until, write_attr)
+                    reason, run, start_on, table, told, wait_until, write_attr)
 from rtnlkit import dump_seconds
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
@@ -183,9 +183,9 @@ def test_nothing_tells_how_it_was_made(state):
 
 
 @pytest.mark.core
-@WAYS
-@pytest.mark.parametrize("end", ["file", "netlink"])
-def test_both_ways_delete_what_either_made(make, end):
+@pytest.mark.parametrize("make, end", [
+    (by_file, "file"), (by_file, "netlink"), (by_netlink, "netlink")])
+def test_children_are_deleted(make, end):
     name = make(1)
     on(1, "ip", "link", "set", name, "up")
     wait_until("carrier", lambda: has_carrier(1, name))
@@ -212,6 +212,42 @@ for _ in range(50):
 def test_deleted_child_is_gone_with_the_write():
     """So that its name and P_Key may be used at once."""
     on(1, sys.executable, "-c", AGAIN_AND_AGAIN)
+
+
+def test_files_leave_alone_what_netlink_made():
+    """Nor does a child made by netlink keep the file from making its own."""
+    add(1, "kid")
+    with told("ib0: no child made by create_child has P_Key 0x8001"):
+        assert delete(1) == errno.ENODEV
+    assert create(1) == 0
+    assert children(1) == {NAME, "kid"}
+    assert delete(1) == 0
+    assert children(1) == {"kid"}
+
+
+def test_files_leave_alone_what_another_namespace_was_given():
+    run("ip", "netns", "add", "aside")
+    try:
+        by_file(1)
+        on(1, "ip", "link", "set", NAME, "netns", "aside")
+        assert delete(1) == errno.ENODEV
+        assert create(1) == 0
+        assert delete(1) == 0
+        assert not children(1)
+        assert NAME in run("ip", "-n", "aside", "link").stdout
+        run("ip", "-n", "aside", "link", "set", NAME, "netns", "host1")
+        assert create(1) == errno.ENOTUNIQ
+        assert delete(1) == 0
+    finally:
+        run("ip", "netns", "del", "aside")
+
+
+@pytest.mark.parametrize("key, holder", [
+    ("0xffff", "ib0"), ("0x7fff", "ib0"), ("0x0001", NAME), ("0x8001", NAME)])
+def test_duplicate_pkey_names_the_holder(key, holder):
+    by_file(1)
+    with told(f"ib0: no child: P_Key {key} is in use by {holder}"):
+        assert create(1, key) == errno.ENOTUNIQ
 
 
 @pytest.mark.core
@@ -272,7 +308,6 @@ def test_netlink_makes_several_of_one_key():
     for number in range(5):
         add(1, f"kid{number}")
     assert len(children(1)) == 5
-    assert create(1) == errno.ENOTUNIQ
     add(1, "like", pkey=None)
     assert attr(1, "pkey", "like") == "0xffff"
 

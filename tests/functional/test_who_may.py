@@ -83,8 +83,9 @@ def test_root_of_a_container_writes_no_file(inside):
         assert write(machine, "/sys/class/net/ib0/umcast", text) == 0
         assert inside.run("cat", "/sys/class/net/ib0/umcast").stdout == \
             f"{text}\n"
-    for file, names in (("delete_child", {"ib0"}),
-                        ("create_child", {"ib0", NAME})):
+    inside.run("ip", "link", "del", NAME)
+    for file, names in (("create_child", {"ib0", NAME}),
+                        ("delete_child", {"ib0"})):
         assert write(machine, f"/sys/class/net/ib0/{file}", "0x8001\n") == 0
         assert inside.names() == names
 
