@@ -269,8 +269,12 @@ static bool ipoib_fs_is_free(const char *name)
 {
 	struct dentry *there = debugfs_lookup(name, ipoib_fs_root);
 
+	/* an error without CONFIG_DEBUG_FS, where no name is ever taken */
+	if (IS_ERR_OR_NULL(there))
+		return true;
+
 	dput(there);
-	return !there;
+	return false;
 }
 
 /* RTNL, so that a name which is free stays so. */
