@@ -854,45 +854,12 @@ static int ipoib_header_create(struct sk_buff *skb, struct net_device *dev,
 }
 
 /*
- * Who asks does not say how much room there is. Packet sockets have as much as
- * any address takes; netfilter's log and queue have 8 bytes, which stand on
- * their stack, just above us.
+ * No .parse: it is not told the size of its buffer, and netfilter's log and
+ * queue have 8 bytes on their stack. Raw packet sockets see the sender in the
+ * link-layer header.
  */
-static bool ipoib_header_has_room(const void *haddr)
-{
-	unsigned long below = (unsigned long)__builtin_frame_address(0);
-
-	return (unsigned long)haddr - below >= SZ_4K;
-}
-
-/*
- * The sender's address: our own on the way out, else what receive put there,
- * which is nothing where the packet did not tell.
- */
-static int ipoib_header_parse(const struct sk_buff *skb,
-			      const struct net_device *dev,
-			      unsigned char *haddr)
-{
-	struct ipoib_hwaddr ha;
-
-	if (!ipoib_header_has_room(haddr))
-		return 0;
-	if (skb->pkt_type == PACKET_OUTGOING) {
-		memcpy(haddr, dev->dev_addr, INFINIBAND_ALEN);
-		return INFINIBAND_ALEN;
-	}
-
-	memcpy(&ha, skb_mac_header(skb), sizeof(ha));
-	if (!ipoib_hwaddr_qpn(&ha))
-		return 0;
-
-	memcpy(haddr, &ha, sizeof(ha));
-	return INFINIBAND_ALEN;
-}
-
 const struct header_ops ipoib_header_ops = {
 	.create = ipoib_header_create,
-	.parse = ipoib_header_parse,
 };
 
 /* ---- receive buffers ---- */

@@ -169,18 +169,6 @@ static void ipoib_set_rx_mode(struct net_device *dev)			\
 static int ipoib_set_rx_mode_lists(__VA_ARGS__)
 #endif
 
-#ifdef IPOIB_LACKS_PARSE_DEV
-#define IPOIB_THUNK_PARSE(name, ...)					\
-	name##_dev(__VA_ARGS__);					\
-static int name(const struct sk_buff *skb, unsigned char *haddr)	\
-{									\
-	return name##_dev(skb, skb->dev, haddr);			\
-}									\
-static int name##_dev(__VA_ARGS__)
-#define ipoib_header_parse(...)						\
-	IPOIB_THUNK_PARSE(ipoib_header_parse, __VA_ARGS__)
-#endif
-
 #ifdef IPOIB_LACKS_UNSIGNED_NUM_PRS
 #define ipoib_sa_done(...)						\
 	ipoib_sa_done_unsigned(__VA_ARGS__);				\
