@@ -29,7 +29,8 @@
  * hca->rtnl_wq may take 1, re-reads the state after that, is never flushed
  * under it, and waits for no query, drain or connection while it holds it. Two
  * more are the module's: ipoib_teardown destroys tables of interfaces that are
- * unregistered, ipoib_unbound_wq unregisters children for delete_child.
+ * unregistered, ipoib_unbound_wq adds HCAs and unregisters children for
+ * delete_child.
  *
  * Completion and event callbacks come in any context: they schedule NAPI, or
  * post to the link. Nothing that interrupts us takes a lock of ours, so the

@@ -96,8 +96,8 @@ static struct workqueue_struct *ipoib_teardown;
 #define IPOIB_TEARDOWN_MOST	64
 
 /*
- * For work that waits long, for RTNL and for references, and must not do so in
- * its caller's context.
+ * For what must not run in its caller's context: a sysfs store may not wait for
+ * RTNL and references, and a process that is being killed cannot add an HCA.
  */
 struct workqueue_struct *ipoib_unbound_wq;
 
@@ -1036,7 +1036,7 @@ static void ipoib_add_ports(struct ipoib_hca *hca)
 
 static struct ib_client ipoib_client;
 
-static int ipoib_add_one(struct ib_device *ibdev)
+static int ipoib_add_hca(struct ib_device *ibdev)
 {
 	struct ipoib_hca *hca;
 
@@ -1052,6 +1052,44 @@ static int ipoib_add_one(struct ib_device *ibdev)
 
 	ib_set_client_data(ibdev, &ipoib_client, hca);
 	return 0;
+}
+
+/**
+ * struct ipoib_add_request - an HCA that ib_core adds
+ * @work: adds it
+ * @ibdev: the HCA
+ * @err: result
+ */
+struct ipoib_add_request {
+	struct work_struct work;
+	struct ib_device *ibdev;
+	int err;
+};
+
+static void ipoib_add_work(struct work_struct *work)
+{
+	struct ipoib_add_request *request =
+		container_of(work, struct ipoib_add_request, work);
+
+	request->err = ipoib_add_hca(request->ibdev);
+}
+
+/*
+ * In a worker, which gets no signal. Kernel threads cannot be created and RTNL
+ * is not waited for in a process that is being killed, as is a modprobe of udev
+ * that took too long. ib_core ignores the error and does not try again, so the
+ * ports would be without their interfaces until the module is loaded again.
+ */
+static int ipoib_add_one(struct ib_device *ibdev)
+{
+	struct ipoib_add_request request = { .ibdev = ibdev };
+
+	INIT_WORK_ONSTACK(&request.work, ipoib_add_work);
+	queue_work(ipoib_unbound_wq, &request.work);
+	flush_work(&request.work);
+	destroy_work_on_stack(&request.work);
+
+	return request.err;
 }
 
 static void ipoib_remove_one(struct ib_device *ibdev, void *client_data)
@@ -1141,8 +1179,8 @@ static int __init ipoib_module_init(void)
 	ipoib_ring_param("send_queue_size", &ipoib_send_queue_size,
 			 IPOIB_TX_RING_LEAST);
 
-	ipoib_teardown = alloc_workqueue("ipoib_teardown",
-					 WQ_UNBOUND | WQ_MEM_RECLAIM,
+	/* no rescuer: creating one fails in a process that is being killed */
+	ipoib_teardown = alloc_workqueue("ipoib_teardown", WQ_UNBOUND,
 					 IPOIB_TEARDOWN_MOST);
 	if (!ipoib_teardown) {
 		err = -ENOMEM;

@@ -4,6 +4,8 @@
 import contextlib
 import os
 import pathlib
+import subprocess
+import time
 
 import pytest
 
@@ -107,6 +109,25 @@ def test_no_queue_pair_is_left_behind():
     run("lab-driver", "load", DRIVER)
     run("lab-hosts")
     assert {line.split()[1] for line in left} <= {"0x000000", "0x000001"}
+
+
+def interfaces_of_hcas():
+    return {name for name in os.listdir("/sys/class/net")
+            if name.startswith("ib")}
+
+
+@pytest.mark.needs("partitions")
+def test_every_port_has_its_interface_though_insmod_is_killed():
+    """At moments that cover all of the module's start."""
+    with without_driver():
+        for moment in range(20):
+            with subprocess.Popen(["insmod", DRIVER_MODULE]) as insmod:
+                wait_until("it is there", lambda: os.path.exists(
+                    "/sys/module/ib_ipoib") or insmod.poll() is not None)
+                time.sleep(moment * 0.005)
+                insmod.kill()
+            assert len(interfaces_of_hcas()) == HOSTS + 1
+            run("rmmod", "ib_ipoib")
 
 
 # what is asked for, and what the receive ring and the transmit rings get
