@@ -41,6 +41,15 @@ static void ipoib_get_drvinfo(struct net_device *dev,
 
 /* ---- link settings ---- */
 
+/*
+ * ethtool_op_get_link() first synchronizes with linkwatch, which takes RTNL.
+ * Other modules call this without it.
+ */
+static u32 ipoib_get_link(struct net_device *dev)
+{
+	return netif_carrier_ok(dev);
+}
+
 static int ipoib_port_mbps(struct ipoib_dev *ipd, u32 *mbps)
 {
 	struct ib_port_speed_info info;
@@ -344,7 +353,7 @@ const struct ethtool_ops ipoib_ethtool_ops = {
 	.supported_coalesce_params = ETHTOOL_COALESCE_RX_USECS |
 				     ETHTOOL_COALESCE_RX_MAX_FRAMES,
 	.get_drvinfo = ipoib_get_drvinfo,
-	.get_link = ethtool_op_get_link,
+	.get_link = ipoib_get_link,
 	.get_link_ksettings = ipoib_get_link_ksettings,
 	.get_ts_info = ethtool_op_get_ts_info,
 	.get_coalesce = ipoib_get_coalesce,
