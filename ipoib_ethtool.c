@@ -239,15 +239,28 @@ static const char ipoib_rx_names[][ETH_GSTRING_LEN] = {
 	"rx0_alloc_fail",
 };
 
-static int ipoib_get_sset_count(struct net_device *dev, int set)
+/*
+ * How many queues have lines. A child that is down has no queues, but their
+ * lines: user space reads the count, the names and the values in three calls,
+ * and gets nothing when the count has changed between them.
+ */
+static unsigned int ipoib_num_queue_stats(const struct net_device *dev)
 {
 	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 
+	if (ipd->lower != &ipoib_ud_netdev_ops)
+		return 0;
+
+	return min_t(unsigned int, dev->real_num_tx_queues, IPOIB_MAX_TXQ);
+}
+
+static int ipoib_get_sset_count(struct net_device *dev, int set)
+{
 	if (set != ETH_SS_STATS)
 		return -EOPNOTSUPP;
 
 	return ARRAY_SIZE(ipoib_base_names) +
-	       ARRAY_SIZE(ipoib_queue_names) * ipd->ud.num_txq +
+	       ARRAY_SIZE(ipoib_queue_names) * ipoib_num_queue_stats(dev) +
 	       ARRAY_SIZE(ipoib_gone_names) +
 	       IPOIB_DROP_REASONS + IPOIB_HEAL_STAGES + IPOIB_COUNTS +
 	       ARRAY_SIZE(ipoib_rx_names);
@@ -255,7 +268,6 @@ static int ipoib_get_sset_count(struct net_device *dev, int set)
 
 static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
 {
-	const struct ipoib_dev *ipd = ipoib_from_netdev(dev);
 	unsigned int i, n;
 
 	if (set != ETH_SS_STATS)
@@ -263,7 +275,7 @@ static void ipoib_get_strings(struct net_device *dev, u32 set, u8 *data)
 
 	memcpy(data, ipoib_base_names, sizeof(ipoib_base_names));
 	data += sizeof(ipoib_base_names);
-	for (i = 0; i < ipd->ud.num_txq; i++)
+	for (i = 0; i < ipoib_num_queue_stats(dev); i++)
 		for (n = 0; n < ARRAY_SIZE(ipoib_queue_names); n++)
 			ethtool_sprintf(&data, "tx%u_%s", i,
 					ipoib_queue_names[n]);
@@ -294,11 +306,13 @@ static u64 *ipoib_put_base_stats(struct net_device *dev, u64 *data)
 	return data;
 }
 
+/* What a queue that is not there has counted is in the gone ones' sum. */
 static u64 *ipoib_put_queue_stats(const struct ipoib_txq *txq, u64 *data)
 {
-	struct ipoib_txq_totals totals;
+	struct ipoib_txq_totals totals = {};
 
-	ipoib_txq_stats(txq, &totals);
+	if (txq)
+		ipoib_txq_stats(txq, &totals);
 	*data++ = totals.packets;
 	*data++ = totals.bytes;
 	*data++ = totals.stops;
@@ -337,7 +351,7 @@ static void ipoib_get_ethtool_stats(struct net_device *dev,
 	unsigned int i;
 
 	data = ipoib_put_base_stats(dev, data);
-	for (i = 0; i < ipd->ud.num_txq; i++)
+	for (i = 0; i < ipoib_num_queue_stats(dev); i++)
 		data = ipoib_put_queue_stats(ipd->ud.txq[i], data);
 	data = ipoib_put_gone_stats(ipd, data);
 	for (i = 0; i < IPOIB_DROP_REASONS; i++)

@@ -4,7 +4,8 @@
 import pytest
 
 import kapikit
-from labkit import kernel_log, link_up, on
+from labkit import (ethtool_stats, has_carrier, kernel_log, link_up, on,
+                    packets_by_queue, queue_sums, shown_sums, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -20,3 +21,21 @@ def test_get_link_without_rtnl():
             link_up(1)
         assert kapi.link(1) == 1
         assert not [line for line in log.lines() if "WARNING" in line]
+
+
+def test_statistics_of_a_child_that_goes_down_and_up():
+    """As many lines, or who reads them meanwhile gets none; and the same sums."""
+    on(1, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
+    try:
+        new = list(ethtool_stats(1, "kid"))
+        on(1, "ip", "link", "set", "kid", "up")
+        wait_until("carrier", lambda: has_carrier(1, "kid"))
+        up = list(ethtool_stats(1, "kid"))
+        assert packets_by_queue(ethtool_stats(1, "kid"))
+        wait_until("it has sent", lambda: queue_sums(1, "kid")["tx_packets"])
+        on(1, "ip", "link", "set", "kid", "down")
+        down = list(ethtool_stats(1, "kid"))
+        assert new == up == down
+        assert queue_sums(1, "kid") == shown_sums(1, "kid")
+    finally:
+        on(1, "ip", "link", "del", "kid")
