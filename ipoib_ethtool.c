@@ -76,6 +76,10 @@ static int ipoib_get_link_ksettings(struct net_device *dev,
 	u32 mbps;
 	int err;
 
+	/* ports negotiate width and speed, and cannot do otherwise */
+	__set_bit(ETHTOOL_LINK_MODE_Autoneg_BIT, cmd->link_modes.supported);
+	__set_bit(ETHTOOL_LINK_MODE_Autoneg_BIT, cmd->link_modes.advertising);
+	cmd->base.autoneg = AUTONEG_ENABLE;
 	cmd->base.speed = SPEED_UNKNOWN;
 	cmd->base.duplex = DUPLEX_UNKNOWN;
 	if (!netif_carrier_ok(dev))
@@ -88,7 +92,6 @@ static int ipoib_get_link_ksettings(struct net_device *dev,
 	cmd->base.speed = mbps;
 	cmd->base.duplex = DUPLEX_FULL;
 	cmd->base.phy_address = 0xff;
-	cmd->base.autoneg = AUTONEG_ENABLE;
 	cmd->base.port = PORT_OTHER;
 	return 0;
 }

@@ -5,7 +5,8 @@ import pytest
 
 import kapikit
 from labkit import (ethtool_stats, has_carrier, kernel_log, link_up, on,
-                    packets_by_queue, queue_sums, shown_sums, wait_until)
+                    packets_by_queue, queue_sums, set_link, shown_sums,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -21,6 +22,26 @@ def test_get_link_without_rtnl():
             link_up(1)
         assert kapi.link(1) == 1
         assert not [line for line in log.lines() if "WARNING" in line]
+
+
+def test_autonegotiation_is_on_and_supported():
+    """With and without carrier."""
+    wanted = ["Supports auto-negotiation: Yes",
+              "Advertised auto-negotiation: Yes", "Auto-negotiation: on"]
+
+    def shown():
+        text = on(3, "ethtool", "ib0").stdout
+        return [line.strip() for line in text.splitlines()
+                if "negotiation" in line and "Partner" not in line]
+
+    assert shown() == wanted
+    set_link(3, "down")
+    try:
+        wait_until("carrier is gone", lambda: not has_carrier(3))
+        assert shown() == wanted
+    finally:
+        set_link(3, "up")
+    wait_until("carrier is back", lambda: has_carrier(3), timeout=60)
 
 
 def test_statistics_of_a_child_that_goes_down_and_up():
