@@ -83,8 +83,11 @@
 /* in front of what is received, for whoever forwards it */
 #define IPOIB_RX_HEADROOM	NET_SKB_PAD
 
-/* limits of the ring size parameters; a send ring holds two poll batches */
-#define IPOIB_RX_RING_LEAST	2
+/*
+ * Limits of rings. A receive ring takes one NAPI budget: with less most of a
+ * burst is dropped, and TCP stops at its minimum window. A send ring takes two.
+ */
+#define IPOIB_RX_RING_LEAST	64
 #define IPOIB_TX_RING_LEAST	128
 #define IPOIB_RING_MOST		8192
 

@@ -147,18 +147,20 @@ static int ipoib_set_ringparam(struct net_device *dev,
 			       struct netlink_ext_ack *extack)
 {
 	struct ipoib_dev *ipd = ipoib_from_netdev(dev);
-	u32 rx_most, tx_most, tx_least, tx_size;
+	u32 rx_most, tx_most, rx_least, tx_least, tx_size;
 	int err;
 
+	/* a small HCA may have less than the minimum */
 	ipoib_ud_rings_most(ipd, &rx_most, &tx_most);
+	rx_least = min_t(u32, IPOIB_RX_RING_LEAST, rx_most);
 	tx_least = min_t(u32, IPOIB_TX_RING_LEAST, tx_most);
 
 	if (ring->rx_mini_pending || ring->rx_jumbo_pending) {
 		NL_SET_ERR_MSG_MOD(extack, "There is one receive ring, for packets of all sizes");
 		return -EINVAL;
 	}
-	if (ring->rx_pending < IPOIB_RX_RING_LEAST) {
-		NL_SET_ERR_MSG_MOD(extack, "The receive ring holds 2 packets at least");
+	if (ring->rx_pending < rx_least) {
+		NL_SET_ERR_MSG_MOD(extack, "The receive ring holds 64 packets at least");
 		return -EINVAL;
 	}
 	if (ring->tx_pending < tx_least) {

@@ -55,7 +55,7 @@ def queues(dice):
 
 def rings(dice):
     ask("ethtool", "-G", "ib0", "tx", dice.choice([128, 256, 512]), "rx",
-        dice.choice([2, 128, 512]))
+        dice.choice([64, 128, 512]))
 
 
 def offloads(dice):
