@@ -3,10 +3,11 @@
 
 	rtnlkit.py REQUEST
 	rtnlkit.py dump TIMES
+	rtnlkit.py data NAME
 
-This side of a process has link_request() and dump_seconds(); the other, in the
-namespace that it is about, sends the requests and prints the answer, all of it
-JSON.
+This side of a process has link_request(), dump_seconds() and info_data(); the
+other, in the namespace that it is about, sends the requests and prints the
+answer, all of it JSON.
 """
 
 import json
@@ -114,8 +115,30 @@ def dump_seconds(host, times):
                                times).stdout))
 
 
+def dumped_data(name):
+    """Attributes of a link that are its kind's alone: hex bytes by number."""
+    body = struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, 0, 0, 0)
+    with netlink.Route() as route:
+        for message in route.dump(netlink.RTM_GETLINK, body):
+            found = netlink.unpack(message[len(body):])
+            if found[IFLA_IFNAME].rstrip(b"\0").decode() == name:
+                info = netlink.unpack(found[IFLA_LINKINFO])
+                return {kind: data.hex() for kind, data in
+                        netlink.unpack(info[IFLA_INFO_DATA]).items()}
+    return {}
+
+
+def info_data(host, name):
+    """The same of a host's link, the bytes by number."""
+    text = on(host, sys.executable, __file__, "data", name).stdout
+    return {int(kind): bytes.fromhex(data) for kind, data in
+            json.loads(text).items()}
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "dump":
+    if sys.argv[1] == "data":
+        print(json.dumps(dumped_data(sys.argv[2])))
+    elif sys.argv[1] == "dump":
         print(json.dumps(shortest_dump(int(sys.argv[2]))))
     else:
         print(json.dumps(answer(json.loads(sys.argv[1]))))

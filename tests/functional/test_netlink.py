@@ -6,12 +6,14 @@ A refusal tells why, and nothing has changed.
 
 import errno
 import json
+import pathlib
+import re
 
 import pytest
 
 from labkit import interface_names, link, on
 from rtnlkit import (IFLA_ADDRESS, IFLA_LINK, IFLA_MTU, MODE, PKEY, UMCAST,
-                     link_request, u16, u32)
+                     info_data, link_request, u16, u32)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
 
@@ -144,3 +146,20 @@ def test_mtus_that_children_are_made_with(mtu):
     """What the group carries is known once it is joined."""
     assert make(attrs=[(IFLA_MTU, u32(mtu))]) == (0, "")
     assert shown(NAME)[3] == mtu
+
+
+SPEC = pathlib.Path(__file__).resolve().parents[2] / \
+    "Documentation/rt-link-ipoib.yaml"
+
+
+def test_specification_describes_what_is_dumped():
+    """Attributes of a set count from 1, in their order."""
+    text = SPEC.read_text(encoding="utf-8")
+    attributes = text.split("attribute-sets:")[1].split("sub-messages:")[0]
+    described = re.findall(r"name: (\w+)\n +type: u(\d+)", attributes)
+    assert [name for name, _ in described] == ["pkey", "mode", "umcast"]
+    dumped = info_data(HOST, "ib0")
+    assert {kind: len(data) * 8 for kind, data in dumped.items()} == \
+        {kind: int(bits) for kind, (_, bits) in enumerate(described, start=1)}
+    assert (dumped[PKEY], dumped[MODE], dumped[UMCAST]) == \
+        (u16(0xffff), u16(0), u16(0))
