@@ -242,21 +242,23 @@ GID2 = "fe80:0000:0000:0000:02fa:b000:0000:0201"
 @pytest.mark.needs("heals")
 @pytest.mark.parametrize("deed, events", [
     (pull_the_cable, [
-        r"ipoib_link: ifindex=IB0 event=\d+ state=\d+->\d+",
+        r"ipoib_link: ifindex=IB0 event=\d+ state=\d+->\d+ "
+        r"\(PORT_LOST: ACTIVE->JOINING\)$",
         r"ipoib_reason: ifindex=IB0 reason=port-down status=0 tries=0",
         r"ipoib_reason: ifindex=IB0 reason=up status=0 tries=0"]),
     (go_down_and_up, [
         r"ipoib_mcast: ifindex=IB0 mgid=ff12:401b:ffff:0000:0000:0000:ffff:"
-        r"ffff event=\d+ state=\d+->\d+",
-        rf"ipoib_path: ifindex=IB0 gid={GID2} state=\d+->\d+ status=0",
+        r"ffff event=\d+ state=\d+->\d+ \(START: IDLE->JOINING\)$",
+        rf"ipoib_path: ifindex=IB0 gid={GID2} state=\d+->\d+ status=0 "
+        r"\(QUERYING->ANSWERED\)$",
         r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* removed",
         r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* added"]),
     (fill_a_ring, [r"ipoib_queue: ifindex=IB0 queue=\d stopped",
                    r"ipoib_queue: ifindex=IB0 queue=\d woken"]),
-    (break_a_queue_pair, [r"ipoib_heal: ifindex=IB0 queue=0 stage=2"]),
+    (break_a_queue_pair, [r"ipoib_heal: ifindex=IB0 queue=0 stage=2 \(RESET\)$"]),
     (have_a_child, [r"ipoib_child: ifindex=\d+ parent=IB0 pkey=0x8001 added",
                     r"ipoib_child: ifindex=\d+ parent=IB0 pkey=0x8001 removed"]),
-    (drop_one, [r"ipoib_drop: ifindex=IB0 skbaddr=\S+ reason=1$"]),
+    (drop_one, [r"ipoib_drop: ifindex=IB0 skbaddr=\S+ reason=1 \(tx_proto\)$"]),
 ], ids=lambda what: getattr(what, "__name__", ""))
 def test_what_happens_is_traced(deed, events):
     ping(1, ip4(2))
@@ -266,6 +268,21 @@ def test_what_happens_is_traced(deed, events):
         text = "\n".join(trace())
     assert [event for event in events if not re.search(
         event.replace("IB0", rf"{index}\b"), text, re.M)] == []
+
+
+def test_formats_of_tracepoints_can_be_decoded():
+    """perf and trace-cmd know the kernel's macros, but no driver's functions."""
+    for path in (TRACING / "events/ipoib").glob("*/format"):
+        text = path.read_text().partition("print fmt: ")[2]
+        assert set(re.findall(r"\b(\w+)\(", text)) <= {"__print_symbolic"}
+        # enumerators have been replaced by their values
+        assert not re.search(r"\bIPOIB_", text), text
+
+
+def test_drops_have_the_same_names_in_traces_and_statistics():
+    text = (TRACING / "events/ipoib/ipoib_drop/format").read_text()
+    assert [f"drop_{name}" for name in re.findall(r'\d+, "(\w+)" }', text)] == \
+        [name for name in ethtool_stats(1) if name.startswith("drop_")]
 
 
 def test_tracepoints_are_there():
