@@ -54,6 +54,9 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
     """Each by who asks first, and from what the broadcast group has become."""
     changes = [attr(host, "carrier_changes") for host in (1, 2)]
     on(1, "ip", "link", "set", "ib0", "mtu", 1500)
+    # more than the group allows for now
+    on(3, "ip", "link", "set", "ib0", "mtu", 3000)
+    assert link(3)["mtu"] == 2044
     try:
         wanted = attached(1) | attached(2)
         # all have asked before the first is answered, if they do not wait
@@ -69,6 +72,7 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
         assert mentions(trace(), REFUSED) == \
             mentions(trace(), LINK + REFUSED)
         assert link(1)["mtu"] == 1500
+        wait_until("the MTU is the user's", lambda: link(3)["mtu"] == 3000)
         assert wanted <= attached(1) | attached(2)
         found = known()
         # IBA 15.2.5.17: exactly, and 4096 bytes
@@ -79,7 +83,8 @@ def test_groups_are_made_anew_with_the_new_parameters(partitions):
                 wait_until("an answer", lambda h=host, a=address: ping(
                     h, a, 1, check=False), timeout=60)
     finally:
-        on(1, "ip", "link", "set", "ib0", "mtu", 2044)
+        for host in (1, 3):
+            on(host, "ip", "link", "set", "ib0", "mtu", 2044)
     assert [attr(host, "carrier_changes") for host in (1, 2)] == changes
 
 

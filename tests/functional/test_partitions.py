@@ -294,6 +294,21 @@ def test_either_spelling_is_one_key_and_another_name():
     assert delete(1, "1") == errno.ENODEV
 
 
+def test_present_pkey_of_the_parent_is_in_use():
+    """The parent has taken another than it came up with, and may go back."""
+    edit(1, "pkeys", "0 0x8055")
+    try:
+        wait_until("the parent follows", lambda: attr(1, "pkey") == "0x8055")
+        for key in ("0x8055", "0x0055", "0xffff"):
+            with told(f"ib0: no child: P_Key {key} is in use by ib0"):
+                assert create(1, key) == errno.ENOTUNIQ
+    finally:
+        edit(1, "pkeys", "0 0xffff")
+        wait_until("the parent is back", lambda: attr(1, "pkey") == "0xffff")
+        wait_until("host 2 answers", lambda: reaches(1, "10.44.0.2"),
+                   timeout=60)
+
+
 def test_names_that_are_taken():
     on(1, "ip", "link", "add", NAME, "type", "dummy")
     try:
@@ -503,6 +518,7 @@ def test_a_guid_of_ones_own():
                   check=False).returncode
 
     name = by_netlink(2)
+    add(2, "own", where=("address", ":".join(wanted[:-1] + ["78"])))
     assert set_to(wanted)
     on(2, "ip", "link", "set", "ib0", "down")
     try:
@@ -512,6 +528,8 @@ def test_a_guid_of_ones_own():
         assert set_to(wanted) == 0
         assert link(2)["address"] == ":".join(wanted)
         assert link(2, name)["address"][12:] == ":".join(wanted)[12:]
+        # one that has its own keeps it
+        assert link(2, "own")["address"][-5:] == "00:78"
         run("lab-guid", "add", 2, f"0x{''.join(wanted[12:])}")
         link_up(2)
         wait_until("it answers", lambda: reaches(1, "10.44.0.2"), timeout=60)

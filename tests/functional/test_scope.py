@@ -79,6 +79,31 @@ def test_a_link_of_another_scope_works_and_comes_home():
     all_kinds_of_traffic()
 
 
+@contextlib.contextmanager
+def child(host):
+    """A child on its parent's partition."""
+    on(host, "ip", "link", "add", "link", "ib0", "name", "kid", "type", "ipoib")
+    try:
+        on(host, "ip", "addr", "add", f"10.87.0.{host}/24", "dev", "kid")
+        on(host, "ip", "link", "set", "kid", "up")
+        yield
+    finally:
+        on(host, "ip", "link", "del", "kid")
+
+
+@pytest.mark.needs("partitions")
+def test_child_inherits_the_scope():
+    with moved(1, 2), child(1), child(2):
+        for host in (1, 2):
+            assert link(host, "kid")["broadcast"] == link(host)["broadcast"]
+        wait_until("an answer", lambda: ping(1, "10.87.0.2", 1, "-W", 1,
+                                             check=False), timeout=60)
+        ping(2, "10.87.0.1")
+    for host in (1, 2):
+        wait_until("it is home", lambda h=host: "ff15:401b:ffff" not in
+                   groups(h) and has_carrier(h), timeout=60)
+
+
 def test_links_of_two_scopes_do_not_meet():
     with moved(2):
         wait_until("carrier", lambda: "ff15:401b:ffff" in groups(2) and

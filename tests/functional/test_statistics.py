@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from groupkit import member, send
 from labkit import (KERNEL, carry, counters, ethtool_stats, ip4, ip6, link, on,
                     opensm_held, ping, spray, wait_until)
 from offloadkit import LAB
@@ -112,6 +113,37 @@ def test_packets_that_the_stack_cuts_are_counted_as_on_the_wire():
 @pytest.mark.parametrize("v6", [False, True], ids=["ipv4", "ipv6"])
 def test_packets_are_counted_as_on_the_wire(v6):
     transfer(v6)
+
+
+SHOUT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF,
+             socket.inet_aton("10.44.0.1"))
+for address, count in (("10.44.0.255", 7), (sys.argv[1], 5)):
+    for _ in range(count):
+        s.sendto(b"x", (address, 6000))
+"""
+
+
+def test_broadcasts_are_not_counted_as_multicasts():
+    """Seven broadcasts and five multicasts; again when others send as well."""
+    group = "239.7.5.7"
+
+    def five_of_twelve():
+        before = ethtool_stats(2)
+        on(1, sys.executable, "-c", SHOUT, group)
+        wait_until("all have arrived", lambda: ethtool_stats(2)["rx_packets"] >=
+                   before["rx_packets"] + 12)
+        after = ethtool_stats(2)
+        return (after["rx_packets"] - before["rx_packets"],
+                after["multicast"] - before["multicast"]) == (12, 5)
+
+    with member(2, group) as listener:
+        wait_until("the group is heard", lambda: send(1, group) or
+                   listener.count())
+        wait_until("five of twelve are multicasts", five_of_twelve)
 
 
 # --- By queue ----------------------------------------------------------------

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * Do interfaces come, get other names and go where there is no debugfs?
+ * Do interfaces come, get other names and go where there is no debugfs, and are
+ * paths printed right?
  *
  * ipoib_fs.c as a kernel without CONFIG_DEBUG_FS compiles it.
  */
 #include <kunit/test.h>
+#include <linux/string.h>
 
 #undef CONFIG_DEBUG_FS
 #ifndef CONFIG_INFINIBAND_IPOIB_DEBUG
@@ -47,8 +49,43 @@ static void interface_lives_without_debugfs(struct kunit *test)
 	ipoib_fs_exit();
 }
 
+static void path_rate_has_its_fraction(struct kunit *test)
+{
+	static const struct {
+		u32 mbps;
+		const char *line;
+	} rates[] = {
+		{ 2500, "  rate:        2.500 Gb/sec\n" },
+		{ 10000, "  rate:       10.0 Gb/sec\n" },
+		{ 14062, "  rate:       14.062 Gb/sec\n" },
+		{ 25781, "  rate:       25.781 Gb/sec\n" },
+		{ 400000, "  rate:      400.0 Gb/sec\n" },
+	};
+	char *buf = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	for (i = 0; i < ARRAY_SIZE(rates); i++) {
+		struct seq_file file = { .buf = buf, .size = PAGE_SIZE };
+		struct ipoib_path_info info = {
+			.dlid = 0x12,
+			.sl = 3,
+			.mbps = rates[i].mbps,
+		};
+
+		ipoib_fs_put_path(&file, &info);
+		buf[file.count] = '\0';
+		KUNIT_EXPECT_NOT_NULL(test, strstr(buf, rates[i].line));
+		KUNIT_EXPECT_NOT_NULL(test,
+				      strstr(buf, "  DLID:     0x0012\n"));
+		KUNIT_EXPECT_NOT_NULL(test,
+				      strstr(buf, "  SL:            3\n"));
+	}
+}
+
 static struct kunit_case fs_cases[] = {
 	KUNIT_CASE(interface_lives_without_debugfs),
+	KUNIT_CASE(path_rate_has_its_fraction),
 	{}
 };
 
