@@ -281,6 +281,7 @@ enum ipoib_path_state {
  * @ah: address handle, or NULL
  * @entry: entry of resolve.path_list
  * @todo: entry of resolve.todo or of resolve.waiting, or empty
+ * @excess: entry of resolve.excess, or empty
  * @neighs: its neighbours, by their @on_path
  * @num_neighs: how many they are
  * @state: see there
@@ -302,6 +303,7 @@ struct ipoib_path {
 	struct ipoib_ah __rcu *ah;
 	struct list_head entry;
 	struct list_head todo;
+	struct list_head excess;
 	struct list_head neighs;
 	unsigned int num_neighs;
 	enum ipoib_path_state state;
@@ -373,6 +375,8 @@ struct ipoib_mcast_info {
  * @paths: struct ipoib_path by GID
  * @lock: every list here, and the fields that say so
  * @path_list: every path
+ * @excess: paths without an address handle and without a query in flight, the
+ *	oldest first: these go when there are too many
  * @todo: paths the work has to look at
  * @waiting: paths in backoff with packets parked
  * @dead_ahs: retired address handles
@@ -392,6 +396,7 @@ struct ipoib_resolve {
 	struct rhashtable paths;
 	spinlock_t lock; /* order 7 */
 	struct list_head path_list __guarded_by(&lock);
+	struct list_head excess __guarded_by(&lock);
 	struct list_head todo __guarded_by(&lock);
 	struct list_head waiting __guarded_by(&lock);
 	struct list_head dead_ahs __guarded_by(&lock);

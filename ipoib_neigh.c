@@ -490,6 +490,26 @@ static void ipoib_path_put(struct ipoib_path *path)
 		kfree_rcu(path, rcu);
 }
 
+/*
+ * Keeps resolve.excess: the paths that may be given up when there are too many.
+ * A query in flight is worth its reply, and an address handle is in use. To be
+ * called when the state or the address handle has changed.
+ */
+static void __ipoib_path_list_excess(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	bool may_go = !rcu_access_pointer(path->ah) &&
+		      (path->state == IPOIB_PATH_WANTED ||
+		       path->state == IPOIB_PATH_BACKOFF);
+
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	if (!may_go)
+		list_del_init(&path->excess);
+	else if (list_empty(&path->excess))
+		list_add_tail(&path->excess, &path->ipd->resolve.excess);
+}
+
 static void __ipoib_path_set_state(struct ipoib_path *path,
 				   enum ipoib_path_state state)
 	__must_hold(&path->ipd->resolve.lock)
@@ -500,6 +520,7 @@ static void __ipoib_path_set_state(struct ipoib_path *path,
 			 path->answer_status);
 	/* senders peek at it without the lock */
 	WRITE_ONCE(path->state, state);
+	__ipoib_path_list_excess(path);
 }
 
 static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
@@ -531,6 +552,7 @@ static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 	path->state = IPOIB_PATH_BACKOFF;
 	path->retry_at = jiffies;
 	INIT_LIST_HEAD(&path->todo);
+	INIT_LIST_HEAD(&path->excess);
 	INIT_LIST_HEAD(&path->neighs);
 	INIT_LIST_HEAD(&path->waiter.entry);
 	path->waiter.done = ipoib_path_done;
@@ -544,6 +566,7 @@ static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
 
 	list_add_tail(&path->entry, &ipd->resolve.path_list);
 	ipd->resolve.unresolved++;
+	__ipoib_path_list_excess(path);
 	return path;
 }
 
@@ -699,6 +722,7 @@ static struct ipoib_ah *__ipoib_path_swap_ah(struct ipoib_path *path,
 		resolve->pathless -= path->num_neighs;
 	if (!ah)
 		resolve->pathless += path->num_neighs;
+	__ipoib_path_list_excess(path);
 
 	return old;
 }
@@ -1170,33 +1194,23 @@ static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
 	return waiting;
 }
 
-/* The oldest of those nobody has answered for, when there are too many. */
+/* The oldest path that may be given up, when there are too many. */
 static struct ipoib_path *
 ipoib_resolve_unlink_excess(struct ipoib_dev *ipd, struct sk_buff_head *parked)
 	__must_hold(&ipd->link.lock)
 {
 	struct ipoib_resolve *resolve = &ipd->resolve;
-	struct ipoib_path *path, *next, *found = NULL;
+	struct ipoib_path *path = NULL;
 
 	spin_lock_bh(&resolve->lock);
-	if (resolve->unresolved > IPOIB_UNRESOLVED_MOST) {
-		list_for_each_entry_safe(path, next, &resolve->path_list,
-					 entry) {
-			if (!rcu_access_pointer(path->ah) &&
-			    path->state != IPOIB_PATH_QUERYING &&
-			    path->state != IPOIB_PATH_ANSWERED) {
-				found = path;
-				break;
-			}
-			/* the next search need not meet it again */
-			list_move_tail(&path->entry, &resolve->path_list);
-		}
-	}
-	if (found)
-		__ipoib_path_unlink(found, parked);
+	if (resolve->unresolved > IPOIB_UNRESOLVED_MOST)
+		path = list_first_entry_or_null(&resolve->excess,
+						struct ipoib_path, excess);
+	if (path)
+		__ipoib_path_unlink(path, parked);
 	spin_unlock_bh(&resolve->lock);
 
-	return found;
+	return path;
 }
 
 static void ipoib_resolve_trim(struct ipoib_dev *ipd)
@@ -1534,6 +1548,7 @@ void ipoib_resolve_init_early(struct ipoib_dev *ipd)
 
 	spin_lock_init(&resolve->lock);
 	INIT_LIST_HEAD(&resolve->path_list);
+	INIT_LIST_HEAD(&resolve->excess);
 	INIT_LIST_HEAD(&resolve->todo);
 	INIT_LIST_HEAD(&resolve->waiting);
 	INIT_LIST_HEAD(&resolve->dead_ahs);

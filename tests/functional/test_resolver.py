@@ -125,6 +125,28 @@ def test_what_waits_is_bounded(neighbours, each, limit):
             assert waited * LEAST <= limit <= waited * MOST
 
 
+# As many GIDs without a path are remembered: IPOIB_UNRESOLVED_MOST
+UNRESOLVED = 1024
+
+
+def test_too_many_paths_with_all_queries_in_flight():
+    """No path may be given up then; looking for one must end all the same."""
+    growth = Growth(1)
+    try:
+        with fault("fab1", "completions", "stall qp=gsi dir=send"):
+            send(1, *map(nobody, range(2000, 2000 + UNRESOLVED)), size=40)
+            wait_until("all queries are in flight", lambda: growth[
+                "path_queries"] >= UNRESOLVED, timeout=60)
+            wait_until("one more query is in flight", lambda: send(
+                1, nobody(4000), size=40) or
+                growth["path_queries"] > UNRESOLVED)
+            ping(1, ip4(2))
+    finally:
+        # cancels the queries
+        on(1, "ip", "link", "set", "ib0", "down")
+        link_up(1)
+
+
 # --- How often is asked -------------------------------------------------------
 
 @pytest.mark.core
