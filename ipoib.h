@@ -44,6 +44,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_infiniband.h>
 #include <linux/list.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/rhashtable.h>
@@ -126,6 +127,25 @@
 
 /* groups that are only sent to */
 #define IPOIB_SEND_ONLY_MOST	4096
+
+/*
+ * A module parameter of the unsigned int ipoib_<name>: what is out of range is
+ * EINVAL. It may change while it is read.
+ */
+#define ipoib_param_uint(name, least, most, text)			\
+static int ipoib_set_##name(const char *val,				\
+			    const struct kernel_param *kp)		\
+{									\
+	return param_set_uint_minmax(val, kp, least, most);		\
+}									\
+									\
+static const struct kernel_param_ops ipoib_ops_##name = {		\
+	.set = ipoib_set_##name,					\
+	.get = param_get_uint,						\
+};									\
+									\
+module_param_cb(name, &ipoib_ops_##name, &ipoib_##name, 0644);		\
+MODULE_PARM_DESC(name, text)
 
 struct ipoib_dev;
 
@@ -1045,11 +1065,11 @@ struct ipoib_children {
 /**
  * struct ipoib_sa_budget - how much a port may ask for; guarded by sa->lock
  * @tokens: queries that may be sent at once
- * @refilled: when there was last one more, in jiffies
+ * @refilled_ns: when there was last one more; ktime_get_ns()
  */
 struct ipoib_sa_budget {
 	unsigned int tokens;
-	unsigned long refilled;
+	u64 refilled_ns;
 };
 
 /**

@@ -11,6 +11,8 @@
  * Stages: budget, questions, answers, asking, set-up.
  */
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/slab.h>
 
 #include <rdma/ib_cache.h>
@@ -24,9 +26,19 @@
 /* how long an answer is good for others */
 #define IPOIB_SA_FRESH_MS	2000
 
-/* queries of a port at once, and how soon there may be one more */
+/* defaults and limits of the parameters below */
+#define IPOIB_SA_RATE		100
+#define IPOIB_SA_RATE_MAX	10000
 #define IPOIB_SA_BURST		64
-#define IPOIB_SA_REFILL_MS	10
+#define IPOIB_SA_BURST_MAX	4096
+
+static unsigned int ipoib_path_query_rate = IPOIB_SA_RATE;
+ipoib_param_uint(path_query_rate, 1, IPOIB_SA_RATE_MAX,
+		 "Path queries of a port in a second (1 to 10000)");
+
+static unsigned int ipoib_path_query_burst = IPOIB_SA_BURST;
+ipoib_param_uint(path_query_burst, 1, IPOIB_SA_BURST_MAX,
+		 "Path queries of a port at once (1 to 4096)");
 
 /**
  * struct ipoib_sa_question - what the subnet administrator is or was asked
@@ -58,12 +70,12 @@ struct ipoib_sa_question {
 
 static void ipoib_sa_refill(struct ipoib_sa_budget *budget)
 {
-	unsigned long step = max(msecs_to_jiffies(IPOIB_SA_REFILL_MS), 1UL);
-	unsigned long steps = (jiffies - budget->refilled) / step;
+	u32 step_ns = NSEC_PER_SEC / READ_ONCE(ipoib_path_query_rate);
+	u64 steps = div_u64(ktime_get_ns() - budget->refilled_ns, step_ns);
 
-	budget->refilled += steps * step;
-	budget->tokens = min_t(unsigned long, budget->tokens + steps,
-			       IPOIB_SA_BURST);
+	budget->refilled_ns += steps * step_ns;
+	budget->tokens = min_t(u64, budget->tokens + steps,
+			       READ_ONCE(ipoib_path_query_burst));
 }
 
 /* Each port its own: the two may be of different subnets. */
@@ -93,8 +105,8 @@ static int ipoib_sa_init_budgets(struct ipoib_sa *sa)
 		return -ENOMEM;
 
 	rdma_for_each_port(sa->ibdev, port) {
-		sa->budgets[port].tokens = IPOIB_SA_BURST;
-		sa->budgets[port].refilled = jiffies;
+		sa->budgets[port].tokens = READ_ONCE(ipoib_path_query_burst);
+		sa->budgets[port].refilled_ns = ktime_get_ns();
 	}
 
 	return 0;

@@ -664,6 +664,22 @@ def hasty(seconds=2):
         GC_INTERVAL.write_text(before)
 
 
+PARAMETERS = pathlib.Path("/sys/module/ib_ipoib/parameters")
+
+
+@contextlib.contextmanager
+def parameters(**values):
+    """Parameters of the module have other values meanwhile."""
+    before = {name: (PARAMETERS / name).read_text() for name in values}
+    try:
+        for name, value in values.items():
+            (PARAMETERS / name).write_text(str(value))
+        yield
+    finally:
+        for name, text in before.items():
+            (PARAMETERS / name).write_text(text)
+
+
 def debug_files(host):
     """debugfs files of a host's ib0, groups and paths: many have that name."""
     folder = pathlib.Path("/sys/kernel/debug/ipoib")

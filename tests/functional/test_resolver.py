@@ -2,14 +2,15 @@
 """Neighbours and paths: what they may cost, who shares them, how they end."""
 
 import contextlib
+import errno
 import re
 import sys
 
 import pytest
 
-from labkit import (HOSTS, attr, credulous, ethtool_stats, fault, has_carrier,
-                    hasty, ip4, ip6, link, link_up, on, ping, pinging,
-                    set_sm_sl, traced, wait_until)
+from labkit import (HOSTS, PARAMETERS, attr, credulous, ethtool_stats, fault,
+                    has_carrier, hasty, ip4, ip6, link, link_up, on, parameters,
+                    ping, pinging, set_sm_sl, traced, wait_until, written)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -133,13 +134,15 @@ def test_too_many_paths_with_all_queries_in_flight():
     """No path may be given up then; looking for one must end all the same."""
     growth = Growth(1)
     try:
-        with fault("fab1", "completions", "stall qp=gsi dir=send"):
+        with parameters(path_query_burst=4096, path_query_rate=10000), \
+                fault("fab1", "completions", "stall qp=gsi dir=send"):
             send(1, *map(nobody, range(2000, 2000 + UNRESOLVED)), size=40)
             wait_until("all queries are in flight", lambda: growth[
                 "path_queries"] >= UNRESOLVED, timeout=60)
-            wait_until("one more query is in flight", lambda: send(
-                1, nobody(4000), size=40) or
-                growth["path_queries"] > UNRESOLVED)
+            send(1, nobody(4000), size=40)
+            wait_until("one more query is in flight", lambda: growth[
+                "path_queries"] > UNRESOLVED)
+            assert growth["drop_tx_park_full"] == 0
             ping(1, ip4(2))
     finally:
         # cancels the queries
@@ -157,6 +160,16 @@ def test_a_path_there_is_not_is_asked_for_ever_more_seldom():
     assert 2 <= growth["path_queries"] <= 8
     assert growth["path_refusals"] <= growth["path_queries"]
     assert growth["drop_tx_no_path"] > 0
+
+
+@pytest.mark.parametrize("name, values", [
+    ("path_query_rate", (0, 10001)), ("path_query_burst", (0, 4097))])
+def test_limits_of_the_query_budget(name, values):
+    path = PARAMETERS / name
+    before = path.read_text()
+    for value in values:
+        assert written(path, str(value)) == errno.EINVAL
+    assert path.read_text() == before
 
 
 def asked(growths):
