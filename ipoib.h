@@ -1064,11 +1064,13 @@ struct ipoib_children {
 
 /**
  * struct ipoib_sa_budget - how much a port may ask for; guarded by sa->lock
- * @tokens: queries that may be sent at once
+ * @tokens: MADs that may be sent at once; below 0 when ib_sa has sent more
+ * @in_flight: queries without an answer
  * @refilled_ns: when there was last one more; ktime_get_ns()
  */
 struct ipoib_sa_budget {
-	unsigned int tokens;
+	int tokens;
+	unsigned int in_flight;
 	u64 refilled_ns;
 };
 
@@ -1077,8 +1079,10 @@ struct ipoib_sa_budget {
  * @ibdev: the HCA
  * @lock: the rest
  * @questions: struct ipoib_sa_question
- * @busy: those without an answer
+ * @busy: those whose waiters have not all been told
  * @budgets: by port number, from 1
+ * @work: cancels queries that have timed out; on the system's queue while any
+ *	is in flight; cancelled by ipoib_sa_exit()
  * @idle: woken when @busy gets to 0
  */
 struct ipoib_sa {
@@ -1087,6 +1091,7 @@ struct ipoib_sa {
 	struct list_head questions __guarded_by(&lock);
 	unsigned int busy __guarded_by(&lock);
 	struct ipoib_sa_budget *budgets;
+	struct delayed_work work;
 	wait_queue_head_t idle;
 };
 
@@ -1499,7 +1504,7 @@ static inline bool ipoib_sa_is_no(int status)
 int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
 void ipoib_sa_exit(struct ipoib_sa *sa);
 int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
-		 struct ipoib_sa_waiter *waiter);
+		 unsigned int failures, struct ipoib_sa_waiter *waiter);
 bool ipoib_sa_cancel(struct ipoib_sa *sa, struct ipoib_sa_waiter *waiter);
 void ipoib_sa_forget(struct ipoib_sa *sa);
 

@@ -904,7 +904,7 @@ static void ipoib_mcast_ask_why(struct ipoib_dev *ipd)
 		what.dgid = ipd->link.gid;
 	}
 	WRITE_ONCE(mcast->asking_why, true);
-	if (ipoib_sa_ask(&ipd->hca->sa, &what, &mcast->why) < 0)
+	if (ipoib_sa_ask(&ipd->hca->sa, &what, 0, &mcast->why) < 0)
 		WRITE_ONCE(mcast->asking_why, false);
 }
 

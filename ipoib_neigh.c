@@ -795,7 +795,8 @@ static bool ipoib_path_query(struct ipoib_path *path)
 	ipd->resolve.queries++;
 	spin_unlock_bh(&ipd->resolve.lock);
 
-	place = ipoib_sa_ask(&ipd->hca->sa, &what, &path->waiter);
+	place = ipoib_sa_ask(&ipd->hca->sa, &what, path->retry.failures,
+			     &path->waiter);
 	if (place < 0) {
 		ipoib_path_ask_later(path);
 		return false;

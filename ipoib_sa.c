@@ -17,11 +17,31 @@
 
 #include <rdma/ib_cache.h>
 #include <rdma/ib_sa.h>
+#include <rdma/rdma_netlink.h>
 
 #include "ipoib.h"
 
-/* ib_sa splits this into ten tries */
-#define IPOIB_SA_TIMEOUT_MS	1000
+/*
+ * A query is sent again after the first of these, or later: the time doubles
+ * with each query in vain, up to the second.
+ */
+#define IPOIB_SA_RESEND_MIN_MS	500U
+#define IPOIB_SA_RESEND_MAX_MS	2000U
+
+/* how often a query is sent before it times out */
+#define IPOIB_SA_SENDS		3
+
+/* ib_sa sends again after this part of the timeout that it is told */
+#define IPOIB_SA_TIMEOUT_PARTS	10
+
+/*
+ * Where a program of user space replies for the subnet administrator, ib_sa
+ * waits for it so long at most (RDMA_NL_LS_OP_SET_TIMEOUT) before it sends.
+ */
+#define IPOIB_SA_LOCAL_MS	200000
+
+/* how often to look for queries that have timed out, while any is in flight */
+#define IPOIB_SA_EXPIRE_MS	100
 
 /* how long an answer is good for others */
 #define IPOIB_SA_FRESH_MS	2000
@@ -34,23 +54,29 @@
 
 static unsigned int ipoib_path_query_rate = IPOIB_SA_RATE;
 ipoib_param_uint(path_query_rate, 1, IPOIB_SA_RATE_MAX,
-		 "Path queries of a port in a second (1 to 10000)");
+		 "Path queries a port sends in a second (1 to 10000)");
 
 static unsigned int ipoib_path_query_burst = IPOIB_SA_BURST;
 ipoib_param_uint(path_query_burst, 1, IPOIB_SA_BURST_MAX,
-		 "Path queries of a port at once (1 to 4096)");
+		 "Path queries of a port in flight (1 to 4096)");
 
 /**
  * struct ipoib_sa_question - what the subnet administrator is or was asked
  * @entry: entry of sa->questions
  * @what: the question
  * @waiters: who waits for the answer
+ * @sending: ib_sa has not returned from the call that sends it, so @id is not
+ *	known; the reply may be there already
  * @answered: there is one
- * @at: since when, in jiffies
+ * @at: when it was sent or, then, answered; in jiffies
+ * @resend: after how many jiffies ib_sa sends it again
+ * @sends: how many MADs the port's budget was charged for it
+ * @expires: when to cancel it, in jiffies
  * @status: errno of the answer
  * @rec: the path, when that is 0
  * @sa: whose it is
- * @query: ib_sa's handle, which it wants a place for
+ * @id: what ib_sa knows the query by, with @query
+ * @query: the same
  *
  * Guarded by sa->lock.
  */
@@ -58,11 +84,16 @@ struct ipoib_sa_question {
 	struct list_head entry;
 	struct ipoib_sa_path what;
 	struct list_head waiters;
+	bool sending;
 	bool answered;
 	unsigned long at;
+	unsigned long resend;
+	unsigned int sends;
+	unsigned long expires;
 	int status;
 	struct sa_path_rec rec;
 	struct ipoib_sa *sa;
+	int id;
 	struct ib_sa_query *query;
 };
 
@@ -74,8 +105,41 @@ static void ipoib_sa_refill(struct ipoib_sa_budget *budget)
 	u64 steps = div_u64(ktime_get_ns() - budget->refilled_ns, step_ns);
 
 	budget->refilled_ns += steps * step_ns;
-	budget->tokens = min_t(u64, budget->tokens + steps,
+	budget->tokens = min_t(s64, budget->tokens + steps,
 			       READ_ONCE(ipoib_path_query_burst));
+}
+
+/* Queries in flight: they keep to the rate even if none is ever answered. */
+static u32 ipoib_sa_window(void)
+{
+	u32 most = READ_ONCE(ipoib_path_query_rate) * IPOIB_SA_RESEND_MAX_MS /
+		   MSEC_PER_SEC;
+
+	return min(READ_ONCE(ipoib_path_query_burst), max(most, 1U));
+}
+
+static u32 ipoib_sa_resend_ms(unsigned int failures)
+{
+	u32 first_ms = ipoib_sa_window() * MSEC_PER_SEC /
+		       READ_ONCE(ipoib_path_query_rate);
+
+	first_ms = max(first_ms, IPOIB_SA_RESEND_MIN_MS);
+	return min(first_ms << min(failures, 4U), IPOIB_SA_RESEND_MAX_MS);
+}
+
+/* What ib_sa has sent again meanwhile counts as much as what is sent here. */
+static void __ipoib_sa_charge(struct ipoib_sa_question *question)
+	__must_hold(&question->sa->lock)
+{
+	struct ipoib_sa *sa = question->sa;
+	unsigned int sends;
+
+	lockdep_assert_held(&sa->lock);
+
+	sends = min_t(unsigned long, IPOIB_SA_SENDS,
+		      1 + (jiffies - question->at) / question->resend);
+	sa->budgets[question->what.port].tokens -= sends - question->sends;
+	question->sends = sends;
 }
 
 /* Each port its own: the two may be of different subnets. */
@@ -83,15 +147,16 @@ static bool __ipoib_sa_may_ask(struct ipoib_sa *sa, u32 port)
 	__must_hold(&sa->lock)
 {
 	struct ipoib_sa_budget *budget = &sa->budgets[port];
+	struct ipoib_sa_question *question;
 
 	lockdep_assert_held(&sa->lock);
 
 	ipoib_sa_refill(budget);
-	if (!budget->tokens)
-		return false;
+	list_for_each_entry(question, &sa->questions, entry)
+		if (!question->answered)
+			__ipoib_sa_charge(question);
 
-	budget->tokens--;
-	return true;
+	return budget->tokens > 0 && budget->in_flight < ipoib_sa_window();
 }
 
 static int ipoib_sa_init_budgets(struct ipoib_sa *sa)
@@ -123,9 +188,15 @@ static void __ipoib_sa_drop(struct ipoib_sa_question *question)
 	kfree(question);
 }
 
+/* Nobody uses it any more, or whoever is still at it uses it no more. */
+static bool ipoib_sa_is_over(const struct ipoib_sa_question *question)
+{
+	return question->answered && !question->sending;
+}
+
 static bool ipoib_sa_is_old(const struct ipoib_sa_question *question)
 {
-	return question->answered &&
+	return ipoib_sa_is_over(question) &&
 	       (question->status ||
 		time_after(jiffies, question->at +
 				    msecs_to_jiffies(IPOIB_SA_FRESH_MS)));
@@ -143,7 +214,8 @@ __ipoib_sa_find(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
 	list_for_each_entry_safe(question, next, &sa->questions, entry) {
 		if (ipoib_sa_is_old(question))
 			__ipoib_sa_drop(question);
-		else if (!memcmp(&question->what, what, sizeof(*what)))
+		else if (!memcmp(&question->what, what, sizeof(*what)) &&
+			 !question->status)
 			found = question;
 	}
 
@@ -151,7 +223,8 @@ __ipoib_sa_find(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
 }
 
 static struct ipoib_sa_question *
-__ipoib_sa_add(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
+__ipoib_sa_add(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
+	       unsigned int failures)
 	__must_hold(&sa->lock)
 {
 	struct ipoib_sa_question *question;
@@ -162,58 +235,102 @@ __ipoib_sa_add(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
 
 	question->sa = sa;
 	question->what = *what;
+	question->sending = true;
+	question->at = jiffies;
+	question->resend = msecs_to_jiffies(ipoib_sa_resend_ms(failures));
+	/* well after the last of the sends, and well before one more */
+	question->expires = jiffies + IPOIB_SA_SENDS * question->resend -
+			    question->resend / 2;
+	if (rdma_nl_chk_listeners(RDMA_NL_GROUP_LS))
+		question->expires += msecs_to_jiffies(IPOIB_SA_LOCAL_MS);
 	INIT_LIST_HEAD(&question->waiters);
 	list_add_tail(&question->entry, &sa->questions);
+	sa->budgets[what->port].in_flight++;
+	__ipoib_sa_charge(question);
 	return question;
 }
 
 /* ---- answers ---- */
 
-/*
- * Takes the next who waits. When there is none the question is answered, in the
- * same breath: whoever comes later finds the answer.
- */
-static struct ipoib_sa_waiter *
-ipoib_sa_next_waiter(struct ipoib_sa_question *question, int status,
-		     const struct sa_path_rec *rec)
+static struct ipoib_sa_waiter *ipoib_sa_next_waiter(struct ipoib_sa *sa,
+						    struct list_head *waiters)
 {
-	struct ipoib_sa *sa = question->sa;
 	struct ipoib_sa_waiter *waiter;
 
 	spin_lock_bh(&sa->lock);
-	waiter = list_first_entry_or_null(&question->waiters,
-					  struct ipoib_sa_waiter, entry);
-	if (waiter) {
+	waiter = list_first_entry_or_null(waiters, struct ipoib_sa_waiter,
+					  entry);
+	if (waiter)
 		list_del_init(&waiter->entry);
-	} else {
-		question->answered = true;
-		question->at = jiffies;
-		question->status = status;
-		if (!status)
-			question->rec = *rec;
-		if (!--sa->busy)
-			wake_up(&sa->idle);
-	}
 	spin_unlock_bh(&sa->lock);
 
 	return waiter;
 }
 
-/* Whoever is on the list is told; who has cancelled is not on it. */
+/*
+ * Whoever waits is told, and whoever has cancelled is on no list. Whoever comes
+ * later finds the answer, and may drop it: @question is not used after that.
+ */
 static void ipoib_sa_answer(struct ipoib_sa_question *question, int status,
 			    const struct sa_path_rec *rec)
 {
+	struct ipoib_sa *sa = question->sa;
 	struct ipoib_sa_waiter *waiter;
+	LIST_HEAD(waiters);
 
-	while ((waiter = ipoib_sa_next_waiter(question, status, rec)))
+	spin_lock_bh(&sa->lock);
+	__ipoib_sa_charge(question);
+	sa->budgets[question->what.port].in_flight--;
+	question->answered = true;
+	question->at = jiffies;
+	question->status = status;
+	if (!status)
+		question->rec = *rec;
+	list_splice_init(&question->waiters, &waiters);
+	spin_unlock_bh(&sa->lock);
+
+	while ((waiter = ipoib_sa_next_waiter(sa, &waiters)))
 		waiter->done(waiter, status, rec);
+
+	spin_lock_bh(&sa->lock);
+	if (!--sa->busy)
+		wake_up(&sa->idle);
+	spin_unlock_bh(&sa->lock);
 }
 
 /* ib_sa calls this exactly once per query, in process context. */
 static void ipoib_sa_done(int status, struct sa_path_rec *rec,
 			  unsigned int num_recs, void *context)
 {
-	ipoib_sa_answer(context, status, rec);
+	/* nobody but ipoib_sa_expire() cancels */
+	ipoib_sa_answer(context, status == -EINTR ? -ETIMEDOUT : status, rec);
+}
+
+/*
+ * ib_sa sends a query up to eleven times. Cancelling it is the only way to have
+ * it sent less often. ib_mad does not cancel a MAD that is just being sent, so
+ * this is tried until the callback has run.
+ */
+static void ipoib_sa_expire(struct work_struct *work)
+{
+	struct ipoib_sa *sa = container_of(work, struct ipoib_sa, work.work);
+	struct ipoib_sa_question *question;
+	bool busy;
+
+	spin_lock_bh(&sa->lock);
+	list_for_each_entry(question, &sa->questions, entry) {
+		if (question->answered || question->sending ||
+		    time_before(jiffies, question->expires))
+			continue;
+		/* ib_sa frees it after the callback, which takes the lock */
+		ib_sa_cancel_query(question->id, question->query);
+	}
+	busy = sa->busy;
+	spin_unlock_bh(&sa->lock);
+
+	if (busy)
+		schedule_delayed_work(&sa->work,
+				      msecs_to_jiffies(IPOIB_SA_EXPIRE_MS));
 }
 
 /* ---- asking ---- */
@@ -242,17 +359,24 @@ static void ipoib_sa_query(struct ipoib_sa_question *question)
 	id = ib_sa_path_rec_get(&ipoib_sa_client, sa->ibdev,
 				question->what.port, &rec,
 				ipoib_sa_mask(&question->what),
-				IPOIB_SA_TIMEOUT_MS, GFP_KERNEL, ipoib_sa_done,
-				question, &question->query);
+				jiffies_to_msecs(question->resend) *
+				IPOIB_SA_TIMEOUT_PARTS, GFP_KERNEL,
+				ipoib_sa_done, question, &question->query);
 	/* no callback then: a refusal is an answer like any other */
 	if (id < 0)
 		ipoib_sa_answer(question, id, NULL);
+
+	spin_lock_bh(&sa->lock);
+	question->id = id;
+	question->sending = false;
+	spin_unlock_bh(&sa->lock);
+	schedule_delayed_work(&sa->work, msecs_to_jiffies(IPOIB_SA_EXPIRE_MS));
 }
 
 /* What is known, what is being asked, or a new question; in that order. */
 static struct ipoib_sa_question *
 __ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
-		 enum ipoib_sa_place *place)
+		 unsigned int failures, enum ipoib_sa_place *place)
 	__must_hold(&sa->lock)
 {
 	struct ipoib_sa_question *question;
@@ -265,7 +389,7 @@ __ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
 
 	if (!__ipoib_sa_may_ask(sa, what->port))
 		return ERR_PTR(-EBUSY);
-	question = __ipoib_sa_add(sa, what);
+	question = __ipoib_sa_add(sa, what, failures);
 	if (!question)
 		return ERR_PTR(-ENOMEM);
 
@@ -278,6 +402,7 @@ __ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
  * ipoib_sa_ask() - ask for a path
  * @sa: of the HCA
  * @what: which path; no padding may be left unset in it
+ * @failures: queries for it in vain, in a row: this one is given more time
  * @waiter: told exactly once, maybe before this returns, unless it is cancelled
  *
  * Context: process; sleeps. No lock held that @waiter's function takes.
@@ -286,14 +411,14 @@ __ipoib_sa_place(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
  * or -ENOMEM, and the waiter is not told.
  */
 int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
-		 struct ipoib_sa_waiter *waiter)
+		 unsigned int failures, struct ipoib_sa_waiter *waiter)
 {
 	struct ipoib_sa_question *question;
 	enum ipoib_sa_place place;
 	struct sa_path_rec rec;
 
 	spin_lock_bh(&sa->lock);
-	question = __ipoib_sa_place(sa, what, &place);
+	question = __ipoib_sa_place(sa, what, failures, &place);
 	if (!IS_ERR(question)) {
 		if (place == IPOIB_SA_KNOWN)
 			rec = question->rec;
@@ -346,7 +471,7 @@ void ipoib_sa_forget(struct ipoib_sa *sa)
 
 	spin_lock_bh(&sa->lock);
 	list_for_each_entry_safe(question, next, &sa->questions, entry)
-		if (question->answered)
+		if (ipoib_sa_is_over(question))
 			__ipoib_sa_drop(question);
 	spin_unlock_bh(&sa->lock);
 }
@@ -365,6 +490,7 @@ int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev)
 	sa->ibdev = ibdev;
 	spin_lock_init(&sa->lock);
 	INIT_LIST_HEAD(&sa->questions);
+	INIT_DELAYED_WORK(&sa->work, ipoib_sa_expire);
 	init_waitqueue_head(&sa->idle);
 	return ipoib_sa_init_budgets(sa);
 }
@@ -384,11 +510,12 @@ static bool ipoib_sa_is_idle(struct ipoib_sa *sa)
  * ipoib_sa_exit() - undo ipoib_sa_init()
  * @sa: nobody waits for an answer any more
  *
- * What is still out is answered, or times out, within a second.
+ * What is still in flight is answered, or times out, within some seconds.
  */
 void ipoib_sa_exit(struct ipoib_sa *sa)
 {
 	wait_event(sa->idle, ipoib_sa_is_idle(sa));
+	cancel_delayed_work_sync(&sa->work);
 	ipoib_sa_forget(sa);
 	kfree(sa->budgets);
 }

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import re
 import sys
+import time
 
 import pytest
 
@@ -170,6 +171,30 @@ def test_limits_of_the_query_budget(name, values):
     for value in values:
         assert written(path, str(value)) == errno.EINVAL
     assert path.read_text() == before
+
+
+# a query, as it leaves; to count those that do, none is struck
+PATH_QUERY = "class=3 method=0x1 attr=0x35"
+RATE, BURST = 100, 64
+
+
+@pytest.mark.core
+def test_rate_of_queries_without_replies():
+    """Those that are sent again are MADs like the others."""
+    strangers = [nobody(number) for number in range(5000, 5120)]
+    sends = 4 * RATE
+    try:
+        with fault(SM, "mad", f"drop {PATH_RECORD} every=1"), fault(
+                "fab1/port1", "mad", f"drop {PATH_QUERY} nth=1000000") as sent:
+            began = time.monotonic()
+            wait_until("many have been sent", lambda: send(
+                1, *strangers, size=40) or sent.seen >= sends)
+            took = time.monotonic() - began
+    finally:
+        on(1, "ip", "link", "set", "ib0", "down")
+        link_up(1)
+    # slower on a machine that is busy, never faster
+    assert took > 0.75 * (sends - BURST) / RATE
 
 
 def asked(growths):
