@@ -305,6 +305,8 @@ enum ipoib_path_state {
  * @neighs: its neighbours, by their @on_path
  * @num_neighs: how many they are
  * @state: see there
+ * @outdated: something has changed since the query was sent; as it may do so in
+ *	more than one state, this is none of them
  * @retry: queries in vain
  * @refusals: times the subnet administrator said no in a row
  * @retry_at: no query before this, in jiffies
@@ -327,6 +329,7 @@ struct ipoib_path {
 	struct list_head neighs;
 	unsigned int num_neighs;
 	enum ipoib_path_state state;
+	bool outdated;
 	struct ipoib_retry retry;
 	u32 refusals;
 	unsigned long retry_at;
@@ -1506,7 +1509,7 @@ void ipoib_sa_exit(struct ipoib_sa *sa);
 int ipoib_sa_ask(struct ipoib_sa *sa, const struct ipoib_sa_path *what,
 		 unsigned int failures, struct ipoib_sa_waiter *waiter);
 bool ipoib_sa_cancel(struct ipoib_sa *sa, struct ipoib_sa_waiter *waiter);
-void ipoib_sa_forget(struct ipoib_sa *sa);
+void ipoib_sa_hear(struct ipoib_sa *sa, const struct ib_event *event);
 
 /* ---- ipoib_ib.c ---------------------------------------------------------- */
 

@@ -1163,7 +1163,7 @@ void ipoib_link_hear(struct ib_event_handler *handler, struct ib_event *event)
 		return;
 
 	ipoib_dbg(ipd, "event: %s\n", ib_event_msg(event->event));
-	ipoib_sa_forget(&ipd->hca->sa);
+	ipoib_sa_hear(&ipd->hca->sa, event);
 	mutex_lock(&ipd->children.lock);
 	list_for_each_entry(child, &ipd->children.list, sibling)
 		ipoib_event_post(child, event->event);

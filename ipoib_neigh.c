@@ -588,6 +588,13 @@ static struct ipoib_path *__ipoib_path_get(struct ipoib_dev *ipd,
 	return path;
 }
 
+static void __ipoib_path_requery(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
+	list_move_tail(&path->todo, &path->ipd->resolve.todo);
+}
+
 /* A packet waits for this path: see that somebody asks for it. */
 static void __ipoib_path_want(struct ipoib_path *path)
 	__must_hold(&path->ipd->resolve.lock)
@@ -604,8 +611,7 @@ static void __ipoib_path_want(struct ipoib_path *path)
 		return;
 	}
 
-	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
-	list_move_tail(&path->todo, &resolve->todo);
+	__ipoib_path_requery(path);
 }
 
 static void ipoib_path_kick(struct ipoib_dev *ipd)
@@ -624,8 +630,7 @@ static void ipoib_path_refresh(struct ipoib_path *path)
 
 	spin_lock_bh(&resolve->lock);
 	if (path->state == IPOIB_PATH_STALE) {
-		__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
-		list_move_tail(&path->todo, &resolve->todo);
+		__ipoib_path_requery(path);
 		kick = true;
 	}
 	spin_unlock_bh(&resolve->lock);
@@ -792,6 +797,7 @@ static bool ipoib_path_query(struct ipoib_path *path)
 	refcount_inc(&path->refs);
 	spin_lock_bh(&ipd->resolve.lock);
 	__ipoib_path_set_state(path, IPOIB_PATH_QUERYING);
+	path->outdated = false;
 	ipd->resolve.queries++;
 	spin_unlock_bh(&ipd->resolve.lock);
 
@@ -856,6 +862,9 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
+	/* good enough to send by, but it may have changed since */
+	if (path->outdated)
+		__ipoib_path_requery(path);
 	__ipoib_path_take_parked(path, &parked);
 	spin_unlock_bh(&ipd->resolve.lock);
 
@@ -890,6 +899,9 @@ static void ipoib_path_failed(struct ipoib_path *path, int status)
 
 	__skb_queue_head_init(&parked);
 	spin_lock_bh(&ipd->resolve.lock);
+	/* an event has come since: that is no reason to give up, or to wait */
+	if (path->outdated)
+		status = -EAGAIN;
 	ipoib_retry_note(&path->retry, status);
 	wait_ms = ipoib_retry_ms(&path->retry, IPOIB_PATH_FIRST_MS,
 				 IPOIB_PATH_MOST_MS, get_random_u32());
@@ -1396,6 +1408,10 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 			   jiffies + msecs_to_jiffies(spread_ms));
 		__ipoib_path_set_state(path, IPOIB_PATH_STALE);
 		break;
+	case IPOIB_PATH_QUERYING:
+	case IPOIB_PATH_ANSWERED:
+		path->outdated = true;
+		return;
 	case IPOIB_PATH_BACKOFF:
 		WRITE_ONCE(path->retry_at, jiffies);
 		return;
@@ -1403,10 +1419,8 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 		return;
 	}
 
-	if (!at_once)
-		return;
-	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
-	list_move_tail(&path->todo, &path->ipd->resolve.todo);
+	if (at_once)
+		__ipoib_path_requery(path);
 }
 
 /**

@@ -61,6 +61,19 @@ ipoib_param_uint(path_query_burst, 1, IPOIB_SA_BURST_MAX,
 		 "Path queries of a port in flight (1 to 4096)");
 
 /**
+ * enum ipoib_sa_validity - what a port event has made of a question
+ * @IPOIB_SA_CURRENT: nothing, there was none since
+ * @IPOIB_SA_BEFORE: those who wait get the answer, and nobody else
+ * @IPOIB_SA_VOID: the reply is not used: it may be from another subnet manager,
+ *	or the query may be on its way to one that is gone
+ */
+enum ipoib_sa_validity {
+	IPOIB_SA_CURRENT,
+	IPOIB_SA_BEFORE,
+	IPOIB_SA_VOID,
+};
+
+/**
  * struct ipoib_sa_question - what the subnet administrator is or was asked
  * @entry: entry of sa->questions
  * @what: the question
@@ -68,6 +81,7 @@ ipoib_param_uint(path_query_burst, 1, IPOIB_SA_BURST_MAX,
  * @sending: ib_sa has not returned from the call that sends it, so @id is not
  *	known; the reply may be there already
  * @answered: there is one
+ * @validity: see there
  * @at: when it was sent or, then, answered; in jiffies
  * @resend: after how many jiffies ib_sa sends it again
  * @sends: how many MADs the port's budget was charged for it
@@ -86,6 +100,7 @@ struct ipoib_sa_question {
 	struct list_head waiters;
 	bool sending;
 	bool answered;
+	enum ipoib_sa_validity validity;
 	unsigned long at;
 	unsigned long resend;
 	unsigned int sends;
@@ -197,7 +212,7 @@ static bool ipoib_sa_is_over(const struct ipoib_sa_question *question)
 static bool ipoib_sa_is_old(const struct ipoib_sa_question *question)
 {
 	return ipoib_sa_is_over(question) &&
-	       (question->status ||
+	       (question->status || question->validity != IPOIB_SA_CURRENT ||
 		time_after(jiffies, question->at +
 				    msecs_to_jiffies(IPOIB_SA_FRESH_MS)));
 }
@@ -215,7 +230,8 @@ __ipoib_sa_find(struct ipoib_sa *sa, const struct ipoib_sa_path *what)
 		if (ipoib_sa_is_old(question))
 			__ipoib_sa_drop(question);
 		else if (!memcmp(&question->what, what, sizeof(*what)) &&
-			 !question->status)
+			 !question->status &&
+			 question->validity == IPOIB_SA_CURRENT)
 			found = question;
 	}
 
@@ -281,6 +297,8 @@ static void ipoib_sa_answer(struct ipoib_sa_question *question, int status,
 	spin_lock_bh(&sa->lock);
 	__ipoib_sa_charge(question);
 	sa->budgets[question->what.port].in_flight--;
+	if (question->validity == IPOIB_SA_VOID)
+		status = -EAGAIN;
 	question->answered = true;
 	question->at = jiffies;
 	question->status = status;
@@ -302,14 +320,25 @@ static void ipoib_sa_answer(struct ipoib_sa_question *question, int status,
 static void ipoib_sa_done(int status, struct sa_path_rec *rec,
 			  unsigned int num_recs, void *context)
 {
-	/* nobody but ipoib_sa_expire() cancels */
+	/* it was cancelled: it has timed out, or is void, or nobody waits */
 	ipoib_sa_answer(context, status == -EINTR ? -ETIMEDOUT : status, rec);
+}
+
+/* ib_mad does not cancel a MAD that is just being sent: see ipoib_sa_expire() */
+static void __ipoib_sa_end(struct ipoib_sa_question *question)
+	__must_hold(&question->sa->lock)
+{
+	lockdep_assert_held(&question->sa->lock);
+
+	question->expires = jiffies;
+	/* ib_sa frees it after the callback, which takes the lock */
+	if (!question->answered && !question->sending)
+		ib_sa_cancel_query(question->id, question->query);
 }
 
 /*
  * ib_sa sends a query up to eleven times. Cancelling it is the only way to have
- * it sent less often. ib_mad does not cancel a MAD that is just being sent, so
- * this is tried until the callback has run.
+ * it sent less often. It is tried until the callback has run.
  */
 static void ipoib_sa_expire(struct work_struct *work)
 {
@@ -319,11 +348,8 @@ static void ipoib_sa_expire(struct work_struct *work)
 
 	spin_lock_bh(&sa->lock);
 	list_for_each_entry(question, &sa->questions, entry) {
-		if (question->answered || question->sending ||
-		    time_before(jiffies, question->expires))
-			continue;
-		/* ib_sa frees it after the callback, which takes the lock */
-		ib_sa_cancel_query(question->id, question->query);
+		if (time_after_eq(jiffies, question->expires))
+			__ipoib_sa_end(question);
 	}
 	busy = sa->busy;
 	spin_unlock_bh(&sa->lock);
@@ -460,19 +486,36 @@ bool ipoib_sa_cancel(struct ipoib_sa *sa, struct ipoib_sa_waiter *waiter)
 }
 
 /**
- * ipoib_sa_forget() - believe no answer of before
+ * ipoib_sa_hear() - an event of a port: what was known before it is not shared
  * @sa: of the HCA
+ * @event: what happened
+ *
+ * Those who wait for a query that it makes void get -EAGAIN.
  *
  * Context: any that may take a _bh lock.
  */
-void ipoib_sa_forget(struct ipoib_sa *sa)
+void ipoib_sa_hear(struct ipoib_sa *sa, const struct ib_event *event)
 {
+	enum ipoib_sa_validity validity = IPOIB_SA_VOID;
 	struct ipoib_sa_question *question, *next;
 
+	/* the subnet manager stays where it is */
+	if (event->event == IB_EVENT_GID_CHANGE ||
+	    event->event == IB_EVENT_PKEY_CHANGE)
+		validity = IPOIB_SA_BEFORE;
+
 	spin_lock_bh(&sa->lock);
-	list_for_each_entry_safe(question, next, &sa->questions, entry)
-		if (ipoib_sa_is_over(question))
+	list_for_each_entry_safe(question, next, &sa->questions, entry) {
+		if (question->what.port != event->element.port_num)
+			continue;
+		if (ipoib_sa_is_over(question)) {
 			__ipoib_sa_drop(question);
+			continue;
+		}
+		question->validity = max(question->validity, validity);
+		if (validity == IPOIB_SA_VOID)
+			__ipoib_sa_end(question);
+	}
 	spin_unlock_bh(&sa->lock);
 }
 
@@ -510,12 +553,23 @@ static bool ipoib_sa_is_idle(struct ipoib_sa *sa)
  * ipoib_sa_exit() - undo ipoib_sa_init()
  * @sa: nobody waits for an answer any more
  *
- * What is still in flight is answered, or times out, within some seconds.
+ * Queries in flight are cancelled, and call back soon after.
  */
 void ipoib_sa_exit(struct ipoib_sa *sa)
 {
+	struct ipoib_sa_question *question, *next;
+
+	spin_lock_bh(&sa->lock);
+	list_for_each_entry(question, &sa->questions, entry)
+		__ipoib_sa_end(question);
+	spin_unlock_bh(&sa->lock);
+
 	wait_event(sa->idle, ipoib_sa_is_idle(sa));
 	cancel_delayed_work_sync(&sa->work);
-	ipoib_sa_forget(sa);
+
+	spin_lock_bh(&sa->lock);
+	list_for_each_entry_safe(question, next, &sa->questions, entry)
+		__ipoib_sa_drop(question);
+	spin_unlock_bh(&sa->lock);
 	kfree(sa->budgets);
 }

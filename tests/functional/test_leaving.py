@@ -6,6 +6,8 @@ afterwards the host is there again, and answers.
 """
 
 import contextlib
+import socket
+import struct
 
 import pytest
 
@@ -43,6 +45,50 @@ def joining():
         both_say("bcast-joining")
         wait_until("an answer is lost", lambda: silence.hit)
         yield
+
+
+# include/uapi/linux/netlink.h, include/uapi/rdma/rdma_netlink.h
+NETLINK_RDMA, SOL_NETLINK, ADD_MEMBERSHIP = 20, 270, 1
+LOCAL_SERVICE_GROUP, SET_TIMEOUT, TIMEOUT_ATTR = 3, (4 << 10) + 1, 2
+# what ib_sa begins with
+LOCAL_TIMEOUT_MS = 2000
+
+
+@contextlib.contextmanager
+def mute_listener(timeout_ms):
+    """A program to reply for the subnet administrator, which does not."""
+    def set_timeout(value):
+        listener.send(struct.pack("=IHHIIHHi", 24, SET_TIMEOUT, 1, 0, 0, 8,
+                                  TIMEOUT_ATTR, value))
+
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
+                       NETLINK_RDMA) as listener:
+        listener.bind((0, 0))
+        listener.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, LOCAL_SERVICE_GROUP)
+        listener.settimeout(30)
+        set_timeout(timeout_ms)
+        try:
+            yield listener
+        finally:
+            set_timeout(LOCAL_TIMEOUT_MS)
+
+
+STRANGER = "10.44.0.200"
+
+
+@contextlib.contextmanager
+def querying():
+    """A path query has no reply for twice the time."""
+    address = link(2)["address"][:-5] + "99:99"
+    with mute_listener(2000 * PATIENCE) as listener:
+        on(2, "ip", "neigh", "replace", STRANGER, "lladdr", address, "dev",
+           "ib0", "nud", "permanent")
+        try:
+            ping(2, STRANGER, 1, "-W", 1, check=False)
+            assert listener.recv(4096)
+            yield
+        finally:
+            on(2, "ip", "neigh", "del", STRANGER, "dev", "ib0", check=False)
 
 
 @contextlib.contextmanager
@@ -161,7 +207,7 @@ def ends(state, end):
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("state", (joining, without_pkey))
+@pytest.mark.parametrize("state", (joining, querying, without_pkey))
 def test_an_interface_that_waits_ends_in_time(state, end):
     ends(state, end)
 

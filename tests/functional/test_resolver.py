@@ -11,7 +11,7 @@ import pytest
 
 from labkit import (HOSTS, PARAMETERS, attr, credulous, ethtool_stats, fault,
                     has_carrier, hasty, ip4, ip6, link, link_up, on, parameters,
-                    ping, pinging, set_sm_sl, traced, wait_until, written)
+                    ping, pinging, reregister, set_sm_sl, traced, wait_until, written)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -230,6 +230,7 @@ def test_children_of_one_key_share_an_answer():
 # enum ipoib_path_state: it works, and is to be asked for when it is next used;
 # is to be asked for; others had been asked for too much
 AGES, AGES_MORE, ASKED, PUT_OFF = "3->4", "4->4", "4->0", "1->0"
+QUERIED = "0->1"
 FRESH = "3"
 
 
@@ -308,6 +309,28 @@ def test_who_has_asked_too_much_asks_on_after_a_while_of_chance():
         on(1, "ip", "link", "set", "ib0", "down")
         link_up(1)
     assert max(found) > min(found)
+
+
+def queries(lines, host):
+    """How many queries for the path to a host were sent."""
+    gid = f"02fa:b000:0000:{host:02x}01"
+    return sum(name.endswith(gid) and change == QUERIED
+               for _, name, change in changes(lines))
+
+
+@pytest.mark.core
+@pytest.mark.needs("hitless")
+def test_event_while_a_query_is_in_flight():
+    """The reply may be of before the event, so there is another query."""
+    on(1, "ip", "link", "set", "ib0", "down")
+    link_up(1)
+    with traced("ipoib/ipoib_path") as lines, \
+            fault(SM, "mad", f"delay=900 {PATH_RECORD} every=1") as delay:
+        send(1, address(3), size=40)
+        wait_until("the reply is on its way", lambda: delay.hit)
+        reregister(1)
+        wait_until("a second query", lambda: queries(lines(), 3) >= 2)
+        wait_until("its reply", lambda: all_are_fresh(lines()))
 
 
 # --- What the stack believes --------------------------------------------------
