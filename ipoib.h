@@ -128,24 +128,17 @@
 /* groups that are only sent to */
 #define IPOIB_SEND_ONLY_MOST	4096
 
-/*
- * A module parameter of the unsigned int ipoib_<name>: what is out of range is
- * EINVAL. It may change while it is read.
+/**
+ * struct ipoib_param - a module parameter that may change at any time
+ * @value: now
+ * @min: what is below this is EINVAL
+ * @max: what is above
  */
-#define ipoib_param_uint(name, least, most, text)			\
-static int ipoib_set_##name(const char *val,				\
-			    const struct kernel_param *kp)		\
-{									\
-	return param_set_uint_minmax(val, kp, least, most);		\
-}									\
-									\
-static const struct kernel_param_ops ipoib_ops_##name = {		\
-	.set = ipoib_set_##name,					\
-	.get = param_get_uint,						\
-};									\
-									\
-module_param_cb(name, &ipoib_ops_##name, &ipoib_##name, 0644);		\
-MODULE_PARM_DESC(name, text)
+struct ipoib_param {
+	unsigned int value;
+	unsigned int min;
+	unsigned int max;
+};
 
 struct ipoib_dev;
 
@@ -1402,10 +1395,16 @@ do {									\
 
 /* ---- ipoib_main.c -------------------------------------------------------- */
 
+static inline unsigned int ipoib_param_value(const struct ipoib_param *param)
+{
+	return READ_ONCE(param->value);
+}
+
 extern struct ib_sa_client ipoib_sa_client;
 extern int ipoib_recv_queue_size;
 extern int ipoib_send_queue_size;
 extern struct workqueue_struct *ipoib_unbound_wq;
+extern const struct kernel_param_ops ipoib_param_ops;
 
 bool ipoib_netdev_is_ours(const struct net_device *dev);
 int ipoib_sysfs_lock(struct net_device *dev);

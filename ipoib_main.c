@@ -21,6 +21,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/sysfs.h>
 
 #include <net/addrconf.h>
 #include <net/net_namespace.h>
@@ -72,6 +73,32 @@ module_param_named(data_debug_level, ipoib_data_debug_level, int, 0644);
 MODULE_PARM_DESC(data_debug_level,
 		 "Print debugging messages about each packet when above 0");
 #endif
+
+static int ipoib_param_set(const char *text, const struct kernel_param *kp)
+{
+	struct ipoib_param *param = kp->arg;
+	unsigned int value;
+
+	if (kstrtouint(text, 0, &value) || value < param->min ||
+	    value > param->max) {
+		pr_info("%s is out of range (%u-%u)\n", kp->name, param->min,
+			param->max);
+		return -EINVAL;
+	}
+
+	WRITE_ONCE(param->value, value);
+	return 0;
+}
+
+static int ipoib_param_get(char *text, const struct kernel_param *kp)
+{
+	return sysfs_emit(text, "%u\n", ipoib_param_value(kp->arg));
+}
+
+const struct kernel_param_ops ipoib_param_ops = {
+	.set = ipoib_param_set,
+	.get = ipoib_param_get,
+};
 
 static void ipoib_ring_param(const char *name, int *value, u32 least)
 {

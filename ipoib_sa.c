@@ -46,19 +46,21 @@
 /* how long an answer is good for others */
 #define IPOIB_SA_FRESH_MS	2000
 
-/* defaults and limits of the parameters below */
-#define IPOIB_SA_RATE		100
-#define IPOIB_SA_RATE_MAX	10000
-#define IPOIB_SA_BURST		64
-#define IPOIB_SA_BURST_MAX	4096
+static struct ipoib_param ipoib_path_query_rate = {
+	.value = 100, .min = 1, .max = 10000
+};
+module_param_cb(path_query_rate, &ipoib_param_ops, &ipoib_path_query_rate,
+		0644);
+MODULE_PARM_DESC(path_query_rate,
+		 "Path queries a port sends in a second (1-10000)");
 
-static unsigned int ipoib_path_query_rate = IPOIB_SA_RATE;
-ipoib_param_uint(path_query_rate, 1, IPOIB_SA_RATE_MAX,
-		 "Path queries a port sends in a second (1 to 10000)");
-
-static unsigned int ipoib_path_query_burst = IPOIB_SA_BURST;
-ipoib_param_uint(path_query_burst, 1, IPOIB_SA_BURST_MAX,
-		 "Path queries of a port in flight (1 to 4096)");
+static struct ipoib_param ipoib_path_query_burst = {
+	.value = 64, .min = 1, .max = 4096
+};
+module_param_cb(path_query_burst, &ipoib_param_ops, &ipoib_path_query_burst,
+		0644);
+MODULE_PARM_DESC(path_query_burst,
+		 "Path queries a port has in flight (1-4096)");
 
 /**
  * enum ipoib_sa_validity - what a port event has made of a question
@@ -116,27 +118,27 @@ struct ipoib_sa_question {
 
 static void ipoib_sa_refill(struct ipoib_sa_budget *budget)
 {
-	u32 step_ns = NSEC_PER_SEC / READ_ONCE(ipoib_path_query_rate);
+	u32 step_ns = NSEC_PER_SEC / ipoib_param_value(&ipoib_path_query_rate);
 	u64 steps = div_u64(ktime_get_ns() - budget->refilled_ns, step_ns);
 
 	budget->refilled_ns += steps * step_ns;
 	budget->tokens = min_t(s64, budget->tokens + steps,
-			       READ_ONCE(ipoib_path_query_burst));
+			       ipoib_param_value(&ipoib_path_query_burst));
 }
 
 /* Queries in flight: they keep to the rate even if none is ever answered. */
 static u32 ipoib_sa_window(void)
 {
-	u32 most = READ_ONCE(ipoib_path_query_rate) * IPOIB_SA_RESEND_MAX_MS /
-		   MSEC_PER_SEC;
+	u32 rate = ipoib_param_value(&ipoib_path_query_rate);
+	u32 most = rate * IPOIB_SA_RESEND_MAX_MS / MSEC_PER_SEC;
 
-	return min(READ_ONCE(ipoib_path_query_burst), max(most, 1U));
+	return min(ipoib_param_value(&ipoib_path_query_burst), max(most, 1U));
 }
 
 static u32 ipoib_sa_resend_ms(unsigned int failures)
 {
 	u32 first_ms = ipoib_sa_window() * MSEC_PER_SEC /
-		       READ_ONCE(ipoib_path_query_rate);
+		       ipoib_param_value(&ipoib_path_query_rate);
 
 	first_ms = max(first_ms, IPOIB_SA_RESEND_MIN_MS);
 	return min(first_ms << min(failures, 4U), IPOIB_SA_RESEND_MAX_MS);
@@ -185,7 +187,8 @@ static int ipoib_sa_init_budgets(struct ipoib_sa *sa)
 		return -ENOMEM;
 
 	rdma_for_each_port(sa->ibdev, port) {
-		sa->budgets[port].tokens = READ_ONCE(ipoib_path_query_burst);
+		sa->budgets[port].tokens =
+			ipoib_param_value(&ipoib_path_query_burst);
 		sa->budgets[port].refilled_ns = ktime_get_ns();
 	}
 
@@ -324,7 +327,7 @@ static void ipoib_sa_done(int status, struct sa_path_rec *rec,
 	ipoib_sa_answer(context, status == -EINTR ? -ETIMEDOUT : status, rec);
 }
 
-/* ib_mad does not cancel a MAD that is just being sent: see ipoib_sa_expire() */
+/* ib_mad does not cancel a MAD that is just being sent; see below */
 static void __ipoib_sa_end(struct ipoib_sa_question *question)
 	__must_hold(&question->sa->lock)
 {
