@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from labkit import (HOSTS, PARAMETERS, attr, credulous, ethtool_stats, fault,
-                    has_carrier, hasty, ip4, ip6, link, link_up, on, parameters,
-                    ping, pinging, reregister, set_sm_sl, traced, wait_until, written)
+from labkit import (HOSTS, PARAMETERS, SM_GUID, attr, credulous,
+                    ethtool_stats, fault, has_carrier, hasty, ip4, ip6, link,
+                    link_up, on, parameters, ping, pinging, reregister,
+                    set_sm_sl, traced, wait_until, written)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -326,11 +327,15 @@ def test_event_while_a_query_is_in_flight():
     link_up(1)
     with traced("ipoib/ipoib_path") as lines, \
             fault(SM, "mad", f"delay=900 {PATH_RECORD} every=1") as delay:
-        send(1, address(3), size=40)
+        growth = Growth(1)
+        # nobody sends anything to host 0, where the subnet manager is
+        send(1, f"00000048fe80{0:012x}{int(SM_GUID, 16):016x}", size=40)
         wait_until("the reply is on its way", lambda: delay.hit)
         reregister(1)
-        wait_until("a second query", lambda: queries(lines(), 3) >= 2)
+        wait_until("a second query", lambda: queries(lines(), 0) >= 2)
         wait_until("its reply", lambda: all_are_fresh(lines()))
+    # not answered with the reply to the first
+    assert growth["path_shared"] == 0
 
 
 # --- What the stack believes --------------------------------------------------
