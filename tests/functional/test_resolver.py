@@ -226,6 +226,21 @@ def test_children_of_one_key_share_an_answer():
         assert asked(growths) == (1, 1)
 
 
+@pytest.mark.core
+@pytest.mark.needs("children")
+def test_an_answer_of_before_a_reregistration_is_not_shared():
+    with children(1):
+        growths = [Growth(1, name) for name in CHILDREN]
+        send(1, address(4), names=CHILDREN[:1], size=40)
+        wait_until("it is told", lambda: growths[0]["path_answers"])
+        renewed = Growth(1)
+        reregister(1)
+        wait_until("groups are rejoined", lambda: renewed["join_grants"])
+        send(1, address(4), names=CHILDREN[1:], size=40)
+        wait_until("it is told", lambda: growths[1]["path_answers"])
+        assert asked(growths) == (2, 0)
+
+
 # --- When is asked ------------------------------------------------------------
 
 # enum ipoib_path_state: it works, and is to be asked for when it is next used;
@@ -279,6 +294,25 @@ def test_after_a_change_of_the_subnet_manager_each_path_waits_its_own_time():
         found = waits(lines())
     assert max(found) - min(found) > 0.1
     assert not any(pinger.lost for pinger in pingers)
+
+
+@pytest.mark.core
+@pytest.mark.needs("children")
+def test_children_query_again_after_a_change_of_the_subnet_manager():
+    """As their parent does; the HCA tells of it once for the port."""
+    names = ("ib0", *CHILDREN)
+    with children(1):
+        growths = [Growth(1, name) for name in names]
+        send(1, address(4), names=names, size=40)
+        wait_until("each is told", lambda: all(
+            growth["path_answers"] for growth in growths))
+        for level in (1, 0):
+            growths = [Growth(1, name) for name in names]
+            set_sm_sl(1, level)
+            for growth in growths:
+                wait_until("the path is queried again", lambda one=growth: send(
+                    1, address(4), names=names, size=40) or sum(
+                        asked([one])))
 
 
 def put_off(lines):
