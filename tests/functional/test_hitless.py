@@ -2,6 +2,7 @@
 """Nothing is lost while subnet managers come and go, and ports are changed."""
 
 import contextlib
+import os
 import pathlib
 import re
 import time
@@ -317,6 +318,17 @@ def test_pkey_moves_where_an_hca_cannot_hold_its_sends(step):
     ping(1, ip4(2), 10)
 
 
+def test_pkey_move_is_followed_at_once():
+    """By its event: without one a link that works is polled more seldom.
+
+    The time between two polls grows, so one of these moves would wait.
+    """
+    for _ in range(5):
+        # out and back
+        with within(2), second_place(0xffff):
+            pass
+
+
 def broadcast(host):
     return link(host)["broadcast"].replace(":", "")
 
@@ -370,6 +382,68 @@ def test_another_key_takes_the_first_place_and_goes_again():
     wait_until("it is home", lambda: broadcast(2)[16:20] == "ffff")
     wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
                timeout=60)
+
+
+@contextlib.contextmanager
+def limited_key_first(host, key):
+    """A partition's limited member key is the first, and none else is there."""
+    keys = {index: value for index, value in table(host, "pkeys").items()
+            if value}
+    for index in keys:
+        edit(host, "pkeys", f"{index} 0")
+    edit(host, "pkeys", f"0 {key:#x}")
+    try:
+        yield
+    finally:
+        edit(host, "pkeys", "0 0")
+        for index, value in keys.items():
+            edit(host, "pkeys", f"{index} {value:#x}")
+
+
+def has_become(host, pkey):
+    """Of that P_Key, in its form of a full member, in all that names it."""
+    wait_until("it has the key", lambda: attr(host, "pkey") == f"0x{pkey}")
+    assert broadcast(host)[16:20] == pkey
+    wait_until("carrier", lambda: has_carrier(host), timeout=60)
+    assert joined_of(pkey, host) == {"401b", "601b"}
+
+
+def test_limited_key_takes_the_first_place():
+    with limited_key_first(2, 0x0002):
+        has_become(2, "8002")
+    has_become(2, "ffff")
+
+
+def interface_of(hca):
+    """The one that the driver made for an HCA; no host has adopted it."""
+    for path in pathlib.Path("/sys/class/net").iterdir():
+        if (path / "device").resolve().name == hca:
+            return path.name
+    return None
+
+
+def test_limited_key_is_first_at_load():
+    """It is the parent's own then, for as long as the module is there."""
+    run("lab-driver", "unload")
+    try:
+        with limited_key_first(2, 0x0002):
+            run("insmod", f"{os.environ['LAB_MODULES']}/ib_ipoib.ko")
+            name = wait_until("it is there", lambda: interface_of("fab2"))
+            path = pathlib.Path("/sys/class/net", name)
+            assert (path / "pkey").read_text() == "0x8002\n"
+            assert (path / "broadcast").read_text().split(":")[8:10] == \
+                ["80", "02"]
+            run("ip", "link", "set", name, "up")
+            wait_until("carrier", lambda: (path / "link_reason").read_text() ==
+                       "up\n", timeout=60)
+            assert joined_of("8002") == {"401b", "601b"}
+            run("rmmod", "ib_ipoib")
+    finally:
+        run("lab-driver", "unload", check=False)
+        run("lab-driver", "load", DRIVER)
+        run("lab-hosts")
+    for host in (1, 2):
+        link_up(host)
 
 
 def test_another_subnet_prefix():
