@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from labkit import (all_active, attr, edit, ethtool_stats, events, fault,
+from labkit import (SLOW, all_active, attr, edit, ethtool_stats, events, fault,
                     has_carrier, ip4, ip6, link, on, ping, plug,
                     port_is_active, reason, run, set_link, table, traced,
-                    wait_until, without_opensm)
+                    wait_until, within, without_opensm)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
 
@@ -162,9 +162,11 @@ def test_bcast_joining_where_opensm_knows_no_such_group():
     words[5] = "1e"
     on(2, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
     try:
-        wait_until("it has tried some times", lambda: tries(2) > 3)
-        assert reason(2) == "bcast-joining"
-        assert "status=-22" in attr(2, "link_reason")
+        with traced_reasons(2) as reasons:
+            wait_until("it has tried some times", lambda: tries(2) > 3)
+            assert "status=-22" in attr(2, "link_reason")
+            assert reason(2) == "bcast-joining"
+            assert "sm-unreachable" not in reasons()
     finally:
         on(2, "ip", "link", "set", "ib0", "broadcast", old)
     back(2)
@@ -212,6 +214,19 @@ def test_bcast_joining_tells_status_and_tries():
     back(2)
 
 
+@pytest.mark.core
+def test_a_slow_hca_holds_up_nobody_who_looks_at_the_link():
+    """A command of the HCA takes its time; nobody else needs it."""
+    slow = f"query_port every=1 delay_ms={3000 * SLOW}"
+    with fault("fab2", "verbs", slow) as query:
+        wait_until("the link is polled", lambda: query.hit)
+        with within(1):
+            assert link(2)["linkinfo"]["info_kind"] == "ipoib"
+            assert attr(2, "link_reason") == "up"
+            assert attr(2, "pkey") == "0xffff"
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+
+
 @contextlib.contextmanager
 def traced_reasons(host):
     """Gives a host's reasons so far, in their order, by call."""
@@ -245,6 +260,18 @@ def test_restarting():
                    reasons()[reasons().index("restarting"):], timeout=60)
     back(2)
     wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+
+
+def test_restarting_is_said_for_as_long_as_it_takes():
+    """No completion queue can be made, so the transport does not come up."""
+    with fault("fab2", "verbs", "create_cq every=1") as refused, \
+            fault("fab2", "completions", "overflow nth=1 dir=recv"):
+        ping(1, ip4(2), 1, check=False)
+        wait_until("it was tried in vain", lambda: refused.hit)
+        why(2, "restarting")
+    back(2)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
 
 
 @pytest.mark.core
