@@ -161,6 +161,20 @@ static void fab_switch_route_smp(struct fab_node *node, struct fab_smp *smp)
 	fab_switch_send_smp(node, fab_switch_lookup(node->sw, smp->dlid), smp);
 }
 
+/*
+ * Switches form a line, so a packet that never turns back cannot loop. Data
+ * have the same rule, see fab_switch_unicast().
+ */
+static void fab_switch_forward_smp(struct fab_node *node, struct fab_smp *smp)
+{
+	u8 out = fab_switch_lookup(node->sw, smp->dlid);
+
+	if (out == smp->in_port->num)
+		fab_count(smp->in_port, FAB_DROP_LOOPING);
+	else
+		fab_switch_send_smp(node, out, smp);
+}
+
 /* The directed part of a path ends here, and one by LIDs begins. */
 static void fab_switch_leave_dr(struct fab_node *node, struct fab_smp *smp,
 				__be16 dlid)
@@ -246,7 +260,7 @@ static void fab_switch_handle_smp(struct fab_node *node, struct fab_smp *smp)
 		fab_switch_bad_smp(smp);
 	else if (smp->dlid != FAB_LID_PERMISSIVE &&
 		 !fab_port_has_lid(&node->ports[0], smp->dlid))
-		fab_switch_route_smp(node, smp);
+		fab_switch_forward_smp(node, smp);
 	else if (!fab_smp_is_directed(mad))
 		fab_switch_lid_routed(node, smp);
 	else if (fab_smp_is_returning(mad))

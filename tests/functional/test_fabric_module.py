@@ -12,8 +12,9 @@ import time
 import pytest
 
 from endurance import AGAIN, assert_not_grown, memory_kib
-from labkit import (HOSTS, KERNEL, SM_GUID, all_active, counters, loop, run,
-                    wait_until)
+import umad
+from labkit import (FABRIC, HOSTS, KERNEL, SM_GUID, all_active, counters,
+                    fabric_balances, inject, lid, loop, run, wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -87,6 +88,24 @@ def test_three_switches_in_a_line(bare, tmp_path):
     finally:
         run("rmmod", "fabric_loop")
     assert run("ibnetdiscover", "-C", "fab0").stdout.count("\nSwitch") == 3
+
+
+def test_lid_routed_smp_between_switches_that_point_at_each_other(
+        bare, tmp_path):
+    """It is dropped where it would turn back, as data are."""
+    run("insmod", MODULE, "hcas=5", "switches=3")
+    assert opensm_once(tmp_path)
+    # HCA 2 is at switch 2, which switch 1 looks for at switch 0.
+    table, dropped = FABRIC / "switch1/lft", "switch1/port3"
+    before = counters(dropped)["dropped_looping"]
+    table.write_text(f"{lid(2)} 3")
+    try:
+        inject(0, umad.smp(umad.GET, umad.PORT_INFO, cls=umad.LID_ROUTED),
+               dlid=lid(2), qpn=0, qkey=0)
+        wait_until("it is dropped", fabric_balances)
+    finally:
+        table.write_text(f"{lid(2)} 255")
+    assert counters(dropped)["dropped_looping"] - before == 1
 
 
 @pytest.mark.parametrize("params, said", [
