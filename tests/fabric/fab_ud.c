@@ -443,6 +443,11 @@ bool fab_ud_receive_smp(struct fab_port *port, const struct fab_smp *smp)
 	enum fab_counter verdict;
 	unsigned long flags;
 
+	if (smp->dlid != FAB_LID_PERMISSIVE &&
+	    !fab_port_has_lid(port, smp->dlid)) {
+		fab_count(port, FAB_DROP_NOT_OUR_LID);
+		return false;
+	}
 	if (!qp) {
 		fab_count(port, FAB_DROP_NO_QP);
 		return false;

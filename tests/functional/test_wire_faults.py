@@ -10,9 +10,11 @@ import time
 
 import pytest
 
+import umad
 from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, fault,
                     inject, lft, lid, loop, plug, port_dir, port_is_active,
-                    run, set_link, switch_port, wait_until, written)
+                    run, set_lft, set_link, switch_port,
+                    wait_until, without_opensm, written)
 
 pytestmark = pytest.mark.fabric
 
@@ -482,6 +484,22 @@ def test_receiver_checks_what_is_injected(ear, words, cause):
                        **words})
     assert grown[f"dropped_{cause}"] == 1
     assert ear.received == 0
+
+
+def test_lid_routed_smp_for_another_port_is_dropped():
+    """A switch that leads it astray does not make another host answer."""
+    right = switch_port(2)
+    with without_opensm():
+        grown = Growth("fab3/port1")
+        set_lft(lid(2), switch_port(3))
+        try:
+            inject(1, umad.smp(umad.GET, umad.PORT_INFO, cls=umad.LID_ROUTED),
+                   dlid=lid(2), qpn=0, qkey=0)
+            wait_until("it has arrived", at_rest)
+        finally:
+            set_lft(lid(2), right)
+        assert grown["dropped_not_our_lid"] == 1
+        assert grown["delivered"] == 0
 
 
 def test_injected_repetitions(ear):
