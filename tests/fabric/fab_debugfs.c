@@ -60,6 +60,7 @@ static const char * const fab_counter_names[FAB_COUNTERS] = {
 	[FAB_DROP_NO_MEMBER] = "dropped_no_member",
 	[FAB_DROP_NO_ATTACH] = "dropped_no_attach",
 	[FAB_DROP_NOT_OUR_LID] = "dropped_not_our_lid",
+	[FAB_DROP_DGID] = "dropped_dgid",
 	[FAB_DROP_NO_QP] = "dropped_no_qp",
 	[FAB_DROP_QP_STATE] = "dropped_qp_state",
 	[FAB_DROP_PKEY] = "dropped_pkey",

@@ -372,6 +372,37 @@ void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt)
 			      fab_mcast_deliver(port, pkt, fab_ud_deliver));
 }
 
+/* IBA 4.1.1: the default prefix is always valid, beside the subnet's. */
+static bool fab_port_has_gid(const struct fab_port *port,
+			     const union ib_gid *gid)
+{
+	unsigned int i;
+
+	if (gid->global.subnet_prefix != READ_ONCE(port->prefix) &&
+	    gid->global.subnet_prefix != FAB_GID_DEFAULT_PREFIX)
+		return false;
+
+	for (i = 0; i < fab_num_gids(port); i++) {
+		__be64 guid = READ_ONCE(port->guids[i]);
+
+		if (guid && guid == gid->global.interface_id)
+			return true;
+	}
+
+	return false;
+}
+
+/*
+ * IBA 9.6.1.2. A multicast GID behind a unicast LID is let in: whoever receives
+ * it is to get along with it.
+ */
+static bool fab_grh_is_ours(const struct fab_port *port,
+			    const struct fab_packet *pkt)
+{
+	return !pkt->has_grh || fab_gid_is_mcast(&pkt->grh.dgid) ||
+	       fab_port_has_gid(port, &pkt->grh.dgid);
+}
+
 /**
  * fab_ud_receive - a packet arrived at a port of an HCA
  * @port: the port
@@ -393,6 +424,10 @@ void fab_ud_receive(struct fab_port *port, struct fab_packet *pkt)
 	}
 	if (!fab_port_has_lid(port, pkt->dlid)) {
 		fab_count(port, FAB_DROP_NOT_OUR_LID);
+		return;
+	}
+	if (!fab_grh_is_ours(port, pkt)) {
+		fab_count(port, FAB_DROP_DGID);
 		return;
 	}
 

@@ -40,6 +40,9 @@
 /* Management packets of QP0 travel on a lane of their own, IBA 7.6.3 */
 #define FAB_VL_MANAGEMENT	15
 
+/* Subnet prefix of default GIDs, IBA 4.1.1 */
+#define FAB_GID_DEFAULT_PREFIX	cpu_to_be64(0xfe80000000000000ULL)
+
 #define FAB_QPN_MCAST		0xffffff
 #define FAB_PSN_MASK		0xffffff
 #define FAB_GRH_LEN		40

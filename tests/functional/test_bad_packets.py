@@ -168,11 +168,13 @@ QPN = 0x123
     ("ff12:401b:ffff::1", MULTICAST),
     ("ff12:601b:ffff::1", MULTICAST),
     ("fe80::2fa:b000:0:301", HOST)],
-    ids=["broadcast", "group", "group-6", "host-3"])
+    ids=["broadcast", "group", "group-6", "another-guid"])
 def test_a_grh_that_lies_of_where_it_goes(ear, dgid, how):
     """It comes to host 2 alone, and goes up as what it says."""
     before = ethtool_stats(2)
-    inject(1, PACKET, **target(), repeat=20, sqpn=QPN, dgid=dgid)
+    # The port takes what is addressed to any GID of its table.
+    with another_guid(2, guid(3)):
+        inject(1, PACKET, **target(), repeat=20, sqpn=QPN, dgid=dgid)
     for _, kind, who, _ in went_up(ear, before, 20):
         assert (kind, who) == (how, sender(QPN, guid(1)))
     assert ethtool_stats(2)["multicast"] - before["multicast"] == \

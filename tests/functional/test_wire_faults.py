@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a cable does to packets when a test asks for it, counted exactly."""
 
+import contextlib
 import errno
 import os
 import re
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import umad
-from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, fault,
+from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, edit, fault,
                     inject, lft, lid, loop, plug, port_dir, port_is_active,
                     run, set_lft, set_link, switch_port,
                     wait_until, without_opensm, written)
@@ -484,6 +485,42 @@ def test_receiver_checks_what_is_injected(ear, words, cause):
                        **words})
     assert grown[f"dropped_{cause}"] == 1
     assert ear.received == 0
+
+
+# The GUID of host 2's port, and others
+GUID, FOREIGN, ALIAS = "2fa:b000:0:201", "2fa:b000:0:301", "2fa:b000:a00:201"
+
+
+@contextlib.contextmanager
+def another_subnet(host):
+    """A port whose GIDs have a prefix of their subnet, and an alias GUID."""
+    with without_opensm():
+        edit(host, "prefix", "0xfec0000000000001")
+        edit(host, "guids", f"3 0x02fab0000a000{host}01")
+        try:
+            yield
+        finally:
+            edit(host, "guids", "3 0")
+            edit(host, "prefix", "0xfe80000000000000")
+
+
+def test_grh_of_another_port_is_dropped(ear):
+    grown = Growth("fab2/port1")
+    words = {"dlid": lid(2), "qpn": ear.qpn, "qkey": ear.qkey}
+    for dgid in (f"fe80::{FOREIGN}", f"fec0::1:{GUID}", f"fe80::{ALIAS}"):
+        inject(1, b"x", **words, dgid=dgid)
+    assert grown["dropped_dgid"] == 3
+    assert ear.received == 0
+
+
+def test_grh_of_each_gid_of_the_port_is_taken(ear):
+    """By the default prefix, too, whatever the subnet's is."""
+    words = {"dlid": lid(2), "qpn": ear.qpn, "qkey": ear.qkey}
+    with another_subnet(2):
+        for prefix in ("fe80::", "fec0::1:"):
+            for guid in (GUID, ALIAS):
+                inject(1, b"x", **words, dgid=prefix + guid)
+        assert ear.hears(4)
 
 
 def test_lid_routed_smp_for_another_port_is_dropped():
