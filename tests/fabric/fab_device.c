@@ -76,8 +76,8 @@ static void fab_query_port_info(const struct fab_port *port,
 	attr->active_width = info->link_width_active;
 	attr->active_speed = FIELD_GET(FAB_PI_SPEED_ACT,
 				       info->linkspeedactive_enabled);
-	attr->bad_pkey_cntr = be16_to_cpu(info->pkey_violations);
-	attr->qkey_viol_cntr = be16_to_cpu(info->qkey_violations);
+	attr->bad_pkey_cntr = fab_port_violations(port, FAB_VIOLATION_PKEY);
+	attr->qkey_viol_cntr = fab_port_violations(port, FAB_VIOLATION_QKEY);
 }
 
 static int fab_query_port(struct ib_device *ibdev, u32 port_num,

@@ -158,11 +158,11 @@ static int fab_port_init(struct fab_node *node, unsigned int num)
 	port->guid = fab_node_is_switch(node) ? node->guid :
 		     cpu_to_be64(be64_to_cpu(node->guid) + num);
 	spin_lock_init(&port->mcast_lock);
-	fab_sma_port_init(port);
-	fab_offload_port_init(port);
 	port->stats = alloc_percpu(struct fab_stats);
 	if (!port->stats)
 		return -ENOMEM;
+	fab_sma_port_init(port);
+	fab_offload_port_init(port);
 
 	/* Number 0 is not wired. */
 	return num ? fab_lane_create(port) : 0;

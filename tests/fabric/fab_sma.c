@@ -152,6 +152,46 @@ void fab_port_set_pkey(struct fab_port *port, unsigned int index, u16 pkey)
 	WRITE_ONCE(port->pkeys[index], pkey);
 }
 
+/* --- Violations ---------------------------------------------------------- */
+
+/* Packets dropped for a wrong key since the port is there. */
+static u64 fab_violations_counted(const struct fab_port *port,
+				  enum fab_violation which)
+{
+	enum fab_counter drop = which == FAB_VIOLATION_PKEY ? FAB_DROP_PKEY :
+							      FAB_DROP_QKEY;
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu_ptr(port->stats, cpu)->count[drop];
+	return sum;
+}
+
+/**
+ * fab_port_violations - a counter of PortInfo, IBA 14.2.5.6
+ * @port: port of an HCA
+ * @which: the counter
+ *
+ * Context: ctl is held.
+ * Return: packets with such a wrong key since the counter was set to 0, as many
+ * as it can hold.
+ */
+u16 fab_port_violations(const struct fab_port *port, enum fab_violation which)
+{
+	u64 sum = fab_violations_counted(port, which);
+
+	lockdep_assert_held(&fabric.ctl);
+
+	return min_t(u64, sum - port->violation_base[which], U16_MAX);
+}
+
+static void fab_violations_clear(struct fab_port *port,
+				 enum fab_violation which)
+{
+	port->violation_base[which] = fab_violations_counted(port, which);
+}
+
 /* --- PortInfo ------------------------------------------------------------ */
 
 /**
@@ -194,6 +234,8 @@ void fab_sma_port_init(struct fab_port *port)
 	info->operationalvl_pei_peo_fpi_fpo = FIELD_PREP(FAB_PI_OPER_VL, 1);
 	info->guid_cap = fab_num_gids(port);
 
+	fab_violations_clear(port, FAB_VIOLATION_PKEY);
+	fab_violations_clear(port, FAB_VIOLATION_QKEY);
 	port->mkey_leased = false;
 	port->mtu_bytes = ib_mtu_enum_to_int(mtu);
 	port->prefix = cpu_to_be64(0xfe80000000000000ULL);
@@ -234,6 +276,10 @@ static void fab_port_info_fill(const struct fab_port *port,
 	*info = port->info;
 	info->gid_prefix = fab_port_is_endport(port) ? port->prefix : 0;
 	info->lid = cpu_to_be16(port->lid);
+	info->pkey_violations =
+		cpu_to_be16(fab_port_violations(port, FAB_VIOLATION_PKEY));
+	info->qkey_violations =
+		cpu_to_be16(fab_port_violations(port, FAB_VIOLATION_QKEY));
 	info->local_port_num = in_port->num;
 	info->linkspeed_portstate |= FIELD_PREP(FAB_PI_STATE, port->state);
 	info->portphysstate_linkdown |= FIELD_PREP(FAB_PI_PHYS, port->phys);
@@ -371,9 +417,13 @@ static void fab_port_info_set_end(struct fab_port *port,
 	info->sm_lid = want->sm_lid;
 	info->mkey = want->mkey;
 	info->mkey_lease_period = want->mkey_lease_period;
-	/* Only 0 can be written into this counter. */
+	/* Only 0 can be written into these counters. */
 	if (!want->mkey_violations)
 		info->mkey_violations = 0;
+	if (!want->pkey_violations)
+		fab_violations_clear(port, FAB_VIOLATION_PKEY);
+	if (!want->qkey_violations)
+		fab_violations_clear(port, FAB_VIOLATION_QKEY);
 	WRITE_ONCE(info->mkeyprot_resv_lmc, want->mkeyprot_resv_lmc &
 		   (FAB_PI_MKEY_PROT | FAB_PI_LMC));
 	u8p_replace_bits(&info->neighbormtu_mastersmsl, sm_sl, FAB_PI_SM_SL);

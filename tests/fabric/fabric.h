@@ -167,6 +167,18 @@ struct fab_stats {
 	u64 count[FAB_COUNTERS];
 };
 
+/**
+ * enum fab_violation - keys of arriving packets that were wrong
+ * @FAB_VIOLATION_PKEY: PortInfo.P_KeyViolations
+ * @FAB_VIOLATION_QKEY: PortInfo.Q_KeyViolations
+ * @FAB_VIOLATIONS: number of kinds
+ */
+enum fab_violation {
+	FAB_VIOLATION_PKEY,
+	FAB_VIOLATION_QKEY,
+	FAB_VIOLATIONS,
+};
+
 /* Counters the performance manager can set, of all attributes together */
 #define FAB_PMA_FIELDS	35
 
@@ -245,6 +257,8 @@ enum fab_rx_fault {
  * @rx_fault: what goes wrong with sums, by enum fab_rx_fault
  * @pma_base: what each performance counter stood at when it was set to 0;
  *	guarded by ctl
+ * @violation_base: what was counted of each kind of violation when its counter
+ *	was set to 0; guarded by ctl
  * @stats: counters, by processor
  */
 struct fab_port {
@@ -278,6 +292,7 @@ struct fab_port {
 	u8 rx_offload;
 	struct fab_rule rx_fault[FAB_RX_FAULTS];
 	u64 pma_base[FAB_PMA_FIELDS];
+	u64 violation_base[FAB_VIOLATIONS];
 	struct fab_stats __percpu *stats;
 };
 
@@ -1050,6 +1065,7 @@ void fab_wire_leave(struct fab_port *port, const struct fab_freight *what);
 
 /* fab_sma.c */
 void fab_sma_port_init(struct fab_port *port);
+u16 fab_port_violations(const struct fab_port *port, enum fab_violation which);
 void fab_port_set_lid(struct fab_port *port, u16 lid);
 void fab_port_set_prefix(struct fab_port *port, __be64 prefix);
 void fab_port_set_guid(struct fab_port *port, unsigned int index, __be64 guid);

@@ -13,8 +13,8 @@ import pytest
 
 import umad
 from labkit import (FABRIC, HOSTS, SLOW, Ear, all_active, counters, edit, fault,
-                    inject, lft, lid, loop, plug, port_dir, port_is_active,
-                    run, set_lft, set_link, switch_port,
+                    inject, lft, lid, loop, plug, port_dir, port_info,
+                    port_is_active, run, set_lft, set_link, switch_port,
                     wait_until, without_opensm, written)
 
 pytestmark = pytest.mark.fabric
@@ -521,6 +521,33 @@ def test_grh_of_each_gid_of_the_port_is_taken(ear):
             for guid in (GUID, ALIAS):
                 inject(1, b"x", **words, dgid=prefix + guid)
         assert ear.hears(4)
+
+
+def violations(host):
+    """(P_Key, Q_Key) violations, as the subnet manager reads them."""
+    out = run("smpquery", "-C", "fab0", "portinfo", lid(host), 1).stdout
+    return tuple(int(re.search(rf"^{kind}keyViolations:\.*(\d+)$", out,
+                               re.M).group(1)) for kind in "PQ")
+
+
+def test_violations_of_keys_are_counted(ear):
+    words = {"dlid": lid(2), "qpn": ear.qpn, "qkey": ear.qkey}
+    with port_info(2) as info:
+        # IBA 14.2.5.6: violations of M_Key, P_Key and Q_Key
+        info[44:50] = bytes(6)
+    assert violations(2) == (0, 0)
+    inject(1, b"x", **words | {"pkey": 0x1234}, repeat=3)
+    inject(1, b"x", **words | {"qkey": 1}, repeat=5)
+    assert violations(2) == (3, 5)
+    # What is not 0 changes nothing.
+    with port_info(2) as info:
+        info[46:50] = b"\0\0\0\1"
+    assert violations(2) == (0, 5)
+    inject(1, b"x", **words | {"pkey": 0x1234}, repeat=10_000)
+    assert violations(2) == (10_000, 5)
+    with port_info(2) as info:
+        info[46:50] = b"\0\1\0\0"
+    assert violations(2) == (10_000, 0)
 
 
 def test_lid_routed_smp_for_another_port_is_dropped():
