@@ -89,12 +89,6 @@ static u32 fab_csum_families(const struct fab_port *port)
 
 /* --- Sending ------------------------------------------------------------- */
 
-static void fab_offload_emit(struct fab_packet *pkt)
-{
-	fab_count(pkt->src, FAB_SENT);
-	fab_link_send(pkt->src, pkt);
-}
-
 static void fab_csum_fill(struct fab_front *front, struct fab_packet *pkt)
 {
 	__wsum rest = fab_front_rest(front, pkt);
@@ -119,19 +113,21 @@ static void fab_csum_send(struct fab_qp *qp, struct fab_packet *pkt)
 
 	if (fab_check_is_on())
 		fab_check_sent(pkt, asked, fab_csum_families(qp->port));
-	fab_offload_emit(pkt);
+	fab_ud_emit(qp, pkt);
 }
 
 /* --- Segments ------------------------------------------------------------ */
 
 /**
  * struct fab_cut - a request that is being cut
+ * @qp: whose it is
  * @series: what is asked for
  * @payload: the sender's scatter list
  * @sums: write checksums
  * @check: what the checker keeps of it
  */
 struct fab_cut {
+	struct fab_qp *qp;
 	struct fab_series series;
 	const struct ib_sge *payload;
 	bool sums;
@@ -156,7 +152,7 @@ static void fab_lso_segment(struct fab_cut *cut, u32 index,
 	if (unlikely(cut->check.begun))
 		fab_check_next(&cut->check, pkt);
 	fab_count(pkt->src, FAB_LSO_SEGMENTS);
-	fab_offload_emit(pkt);
+	fab_ud_emit(cut->qp, pkt);
 }
 
 static void fab_lso_cut(struct fab_cut *cut, struct fab_packet *pkt)
@@ -187,6 +183,7 @@ static enum ib_wc_status fab_lso_send(struct fab_qp *qp,
 				      struct fab_packet *pkt)
 {
 	struct fab_cut cut = {
+		.qp = qp,
 		.payload = pkt->sge,
 		.sums = wqe->flags & IB_SEND_IP_CSUM,
 	};

@@ -563,14 +563,15 @@ static void fab_qp_apply(struct fab_qp *qp, const struct ib_qp_attr *attr,
 		WRITE_ONCE(qp->qkey, attr->qkey);
 	if (mask & IB_QP_EN_SQD_ASYNC_NOTIFY)
 		qp->sqd_event = attr->en_sqd_async_notify;
+	if (mask & IB_QP_SQ_PSN) {
+		qp->sq_psn = attr->sq_psn & FAB_PSN_MASK;
+		qp->psn = qp->sq_psn;
+	}
 	fab_qp_set_state(qp, next);
 	/* Requests that waited in SQD, or that are to be flushed now. */
 	tasklet_schedule(&qp->work);
 	spin_unlock(&qp->rq.lock);
 	spin_unlock_irq(&qp->sq.lock);
-
-	if (mask & IB_QP_SQ_PSN)
-		qp->sq_psn = attr->sq_psn;
 }
 
 static int __fab_qp_modify(struct fab_qp *qp, const struct ib_qp_attr *attr,

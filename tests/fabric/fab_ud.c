@@ -81,8 +81,6 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 	pkt->pkey = pkey_index < fab_num_pkeys(port) ?
 		    READ_ONCE(port->pkeys[pkey_index]) : 0;
 	pkt->dest_qpn = wqe->remote_qpn;
-	/* A request is a packet, and its place in the ring counts them. */
-	pkt->psn = (qp->sq_psn + qp->sq.next) & FAB_PSN_MASK;
 	pkt->qkey = wqe->qkey & FAB_QKEY_CONTROLLED ? READ_ONCE(qp->qkey) :
 						      wqe->qkey;
 	pkt->imm = wqe->imm;
@@ -104,6 +102,22 @@ void fab_packet_set_length(struct fab_packet *pkt, u32 length)
 	pkt->length = length;
 	if (pkt->has_grh)
 		pkt->grh.paylen = cpu_to_be16(fab_grh_paylen(length));
+}
+
+/**
+ * fab_ud_emit - send a packet off
+ * @qp: its queue pair
+ * @pkt: the packet
+ *
+ * Each packet has a number of its own, those of one request too (IBA 9.7.2).
+ * Context: tasklet of @qp, RCU read section.
+ */
+void fab_ud_emit(struct fab_qp *qp, struct fab_packet *pkt)
+{
+	pkt->psn = qp->psn;
+	qp->psn = (qp->psn + 1) & FAB_PSN_MASK;
+	fab_count(qp->port, FAB_SENT);
+	fab_link_send(qp->port, pkt);
 }
 
 /**
@@ -146,8 +160,7 @@ enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe)
 	if (unlikely(wqe->flags & FAB_SEND_OFFLOAD))
 		return fab_offload_send(qp, wqe, &pkt);
 
-	fab_count(qp->port, FAB_SENT);
-	fab_link_send(qp->port, &pkt);
+	fab_ud_emit(qp, &pkt);
 	return IB_WC_SUCCESS;
 }
 

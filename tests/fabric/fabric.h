@@ -666,6 +666,8 @@ struct fab_ring {
  * @mutex: modify and destroy
  * @state: enum ib_qp_state; written under both ring locks
  * @sq_psn: what modify_qp() was told, for query_qp(); @mutex
+ * @psn: number of the next packet; the tasklet's, and written under both ring
+ *	locks before the queue pair enters RTS
  * @pkey_index: written under both ring locks
  * @qkey: written under both ring locks
  * @sqd_event: report that the send queue is drained; sq.lock
@@ -690,6 +692,7 @@ struct fab_qp {
 	struct mutex mutex; /* modify and destroy */
 	enum ib_qp_state state;
 	u32 sq_psn;
+	u32 psn;
 	u16 pkey_index;
 	u32 qkey;
 	bool sqd_event;
@@ -1008,6 +1011,7 @@ void fab_copy_to(const struct ib_sge *to, u32 to_offset, const void *from,
 /* fab_ud.c: what a datagram QP sends and accepts */
 void fab_grh_build(struct ib_grh *grh, const struct fab_port *port,
 		   const struct fab_ah *ah, u32 length);
+void fab_ud_emit(struct fab_qp *qp, struct fab_packet *pkt);
 enum ib_wc_status fab_ud_send(struct fab_qp *qp, const struct fab_swqe *wqe);
 int fab_port_find_pkey(const struct fab_port *port, u16 pkey);
 void fab_ud_echo(struct fab_port *port, struct fab_packet *pkt);

@@ -59,6 +59,7 @@ class Datagram:
         bth = LRH + len(grh)
         self.source_gid, self.gid = grh[8:24], grh[24:40]
         self.multicast = self.gid[:1] == b"\xff"
+        self.psn = int.from_bytes(packet[bth + 9:bth + BTH], "big")
         self.source_qpn = int.from_bytes(
             packet[bth + BTH + 5:bth + BTH + 8], "big")
         self.data = packet[bth + BTH + DETH:-6]

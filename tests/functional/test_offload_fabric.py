@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from cablekit import Datagram, capture, captured
 from labkit import all_active, run, wait_until
 from offloadkit import (CHECK, CSUM_OK, CWR, FIN, LAB, LOC_LEN_ERR,
                         LOC_QP_OP_ERR, PSH, SUCCESS, UDP, WC_LSO, WC_SEND, ACK,
@@ -250,6 +251,16 @@ def test_numbers_wrap_in_a_series():
     assert outcome.data == [segment.right() for segment in packet.segments(100)]
     assert outcome.data[3][8:10] == b"\0\1"
     assert outcome.data[3][28:32] == b"\0\0\0\x2c"
+
+
+def test_psn_of_each_segment(tmp_path):
+    """Each packet has its own, and the next request goes on behind them."""
+    path = tmp_path / "cable.pcap"
+    with capture("fab1/port1", path):
+        post_lso(1, 2, Packet(data=pattern(500)), 100, "csum")
+        found = captured(path, 5, lambda one: Datagram(one).source_qpn > 1)
+    first = Datagram(found[0]).psn
+    assert [Datagram(one).psn for one in found] == list(range(first, first + 5))
 
 
 def test_extension_headers_are_in_every_segment():
