@@ -7,6 +7,7 @@
  *		seed			where pseudo-random faults begin
  *		fab<i>/qps		queue pairs
  *		fab<i>/cqs		completion queues
+ *		fab<i>/memory		what these would take on a real HCA
  *		fab<i>/vfs		virtual functions
  *		offload_check		see fab_check.c
  *		fab<i>/ahs		address handles
@@ -418,6 +419,7 @@ void fab_debugfs_create(void)
 				    &fab_qps_fops);
 		debugfs_create_file("cqs", 0400, dir, &fabric.hcas[i],
 				    &fab_cqs_fops);
+		fab_charge_debugfs(&fabric.hcas[i], dir);
 		fab_dump_node_debugfs(&fabric.hcas[i], dir);
 		fab_event_debugfs(&fabric.hcas[i].events, dir);
 		fab_plug_debugfs(&fabric.hcas[i], dir);

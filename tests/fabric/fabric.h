@@ -1091,6 +1091,9 @@ void fab_pma_switch_gmp(struct fab_port *in, struct fab_packet *pkt);
 void fab_capture(struct fab_port *port, const struct fab_freight *what);
 void fab_pcap_debugfs(struct fab_port *port, struct dentry *dir);
 
+/* fab_charge.c */
+void fab_charge_debugfs(struct fab_node *node, struct dentry *dir);
+
 /* fab_dump.c */
 void fab_dump_node_debugfs(struct fab_node *node, struct dentry *dir);
 void fab_dump_port_debugfs(struct fab_port *port, struct dentry *dir);
