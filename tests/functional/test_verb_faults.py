@@ -185,7 +185,8 @@ def test_slow_post_counts_calls():
 
 
 def moved_during_a_slow_post():
-    """A loop() whose queue pair went to SQE while the first send was posted."""
+    """A loop() whose queue pair went to SQE before the first send was posted."""
+    posted = 0
     with fault("fab1", "verbs", "post_send nth=1 delay_us=1000000") as delay:
         under_way = Run(1, 2, messages=10)
         try:
@@ -193,10 +194,12 @@ def moved_during_a_slow_post():
             for qpn in ud_pairs(1):
                 with contextlib.suppress(OSError):
                     set_state(1, qpn, "sqe")
+            posted = sum(int(pair["send_requests"])
+                         for pair in ud_pairs(1).values())
         finally:
             under_way.join()
     result = loop_result()
-    return (result["received"], result["flushed"]) == (0, 10)
+    return (posted, result["received"], result["flushed"]) == (0, 0, 10)
 
 
 # With one processor nobody else runs while it is kept busy.
