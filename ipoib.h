@@ -727,6 +727,8 @@ struct ipoib_heal {
  * @head: entries ever linked; written under the netdev tx queue lock
  * @posted: entries ever posted, at most @head; the same
  * @signalled: up to here the HCA tells of completion; the same
+ * @repost: the HCA had no memory for what is linked; set under the same lock,
+ *	cleared by @napi
  * @made: counters of the producer
  * @tail: entries ever completed; written by @napi alone
  * @purge: the queue pair is in RESET, @napi is to take back the ring; set under
@@ -754,6 +756,7 @@ struct ipoib_txq {
 	u32 head ____cacheline_aligned_in_smp;
 	u32 posted;
 	u32 signalled;
+	bool repost;
 	struct ipoib_tx_made made;
 
 	u32 tail ____cacheline_aligned_in_smp;
@@ -947,6 +950,8 @@ enum ipoib_ud_state {
  * @heals: treatments, by enum ipoib_heal_stage
  * @next_round: when all queues are looked at, in jiffies; guarded by link.lock
  * @heal_work: treats queues; on the interface's queue, cancelled by stop
+ * @repost_work: has queues with @repost post again; on the interface's queue,
+ *	cancelled by stop
  * @too_big: packets whose senders are to be told of the MTU
  * @too_big_work: tells them; on the interface's queue, cancelled by uninit
  * @rxq: receive side
@@ -972,6 +977,7 @@ struct ipoib_ud {
 	atomic64_t heals[IPOIB_HEAL_STAGES];
 	unsigned long next_round;
 	struct delayed_work heal_work;
+	struct delayed_work repost_work;
 	struct sk_buff_head too_big;
 	struct work_struct too_big_work;
 	struct ipoib_rxq rxq;
@@ -1524,6 +1530,7 @@ int ipoib_ud_send(struct net_device *dev, struct sk_buff *skb,
 		  struct ib_ah *address, u32 qpn);
 void ipoib_too_big_work(struct work_struct *work);
 void ipoib_tx_ring(struct ipoib_txq *txq);
+void ipoib_tx_repost_work(struct work_struct *work);
 int ipoib_tx_clean(struct ipoib_txq *txq, int budget);
 void ipoib_tx_free_posted(struct ipoib_txq *txq);
 int ipoib_tx_poll(struct napi_struct *napi, int budget);

@@ -267,7 +267,8 @@ static void ipoib_heal_suspect(struct ipoib_txq *txq)
 {
 	struct ipoib_heal *heal = &txq->heal;
 	u32 tail = READ_ONCE(txq->tail);
-	bool waits = !ipoib_txq_is_idle(txq);
+	/* what is linked and not posted waits, too */
+	bool waits = tail != READ_ONCE(txq->head);
 
 	if (heal->step != IPOIB_QUEUE_WELL)
 		return;

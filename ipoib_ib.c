@@ -31,6 +31,9 @@
 /* how long to wait for memory before a dry receive ring is filled again */
 #define IPOIB_REFILL_MS		100
 
+/* how long to wait until an HCA that had no memory for a send has some */
+#define IPOIB_REPOST_MS		1
+
 /* packets whose senders are still to be told of the MTU */
 #define IPOIB_TOO_BIG_MOST	64
 
@@ -292,30 +295,55 @@ static void ipoib_tx_refused(struct ipoib_txq *txq, struct ipoib_tx_slot *slot)
 	ipoib_drop(txq->ipd, skb, IPOIB_DROP_TX_POST);
 }
 
-/*
- * The HCA took a chain up to @bad. When the last it took was not to be
- * signalled, nothing will say that it is done but what is sent later: if that
- * does not come, the queue is looked after.
- */
-static void ipoib_tx_refused_from(struct ipoib_txq *txq,
-				  const struct ib_send_wr *bad)
+/* Nothing may complete that brings the NAPI, so a timer does. */
+static void ipoib_tx_repost_later(struct ipoib_txq *txq)
 {
-	bool silent = false;
+	WRITE_ONCE(txq->repost, true);
+	queue_delayed_work(txq->ipd->wq, &txq->ipd->ud.repost_work,
+			   msecs_to_jiffies(IPOIB_REPOST_MS));
+}
+
+/*
+ * The HCA rejected @bad of a chain with @err. That packet is dropped, and those
+ * behind it are posted. An HCA that is out of memory gets @bad again later.
+ *
+ * When the last request that the HCA took is unsignalled and nothing follows
+ * it, no completion reports it: recovery does.
+ */
+static void ipoib_tx_post_rest(struct ipoib_txq *txq, int err,
+			       const struct ib_send_wr *bad)
+{
 	struct ipoib_tx_slot *slot;
+	bool silent = false;
 
-	for (; txq->posted != txq->head; txq->posted++) {
+	while (err && txq->posted != txq->head) {
 		slot = ipoib_tx_slot(txq, txq->posted);
-		if (&slot->wr.wr == bad)
-			break;
-		silent = !(slot->wr.wr.send_flags & IB_SEND_SIGNALED);
-		if (!silent)
-			WRITE_ONCE(txq->signalled, txq->posted + 1);
-	}
-	while (txq->posted != txq->head)
-		ipoib_tx_refused(txq, ipoib_tx_slot(txq, txq->posted++));
+		if (&slot->wr.wr != bad) {
+			txq->posted++;
+			silent = !(slot->wr.wr.send_flags & IB_SEND_SIGNALED);
+			if (!silent)
+				WRITE_ONCE(txq->signalled, txq->posted);
+			continue;
+		}
+		if (err == -ENOMEM) {
+			ipoib_tx_repost_later(txq);
+			return;
+		}
 
-	if (silent)
+		ipoib_tx_refused(txq, slot);
+		if (++txq->posted == txq->head)
+			break;
+		slot = ipoib_tx_slot(txq, txq->posted);
+		bad = &slot->wr.wr;
+		err = ib_post_send(txq->qp, bad, &bad);
+	}
+
+	if (!err) {
+		txq->posted = txq->head;
+		WRITE_ONCE(txq->signalled, txq->head);
+	} else if (silent) {
 		ipoib_ud_ails(txq->ipd, txq->index);
+	}
 	napi_schedule(&txq->napi);
 }
 
@@ -332,19 +360,54 @@ void ipoib_tx_ring(struct ipoib_txq *txq)
 {
 	const struct ib_send_wr *bad = NULL;
 	struct ipoib_tx_slot *first;
+	int err;
 
 	if (txq->posted == txq->head)
 		return;
 
 	first = ipoib_tx_slot(txq, txq->posted);
 	ipoib_tx_slot(txq, txq->head - 1)->wr.wr.send_flags |= IB_SEND_SIGNALED;
-	if (unlikely(ib_post_send(txq->qp, &first->wr.wr, &bad))) {
-		ipoib_tx_refused_from(txq, bad ?: &first->wr.wr);
+	err = ib_post_send(txq->qp, &first->wr.wr, &bad);
+	if (unlikely(err)) {
+		ipoib_tx_post_rest(txq, err, bad ?: &first->wr.wr);
 		return;
 	}
 
 	txq->posted = txq->head;
 	WRITE_ONCE(txq->signalled, txq->head);
+}
+
+/* The NAPI; never netpoll's, which may run with the queue lock held. */
+static void ipoib_tx_repost(struct ipoib_txq *txq)
+{
+	struct netdev_queue *queue;
+
+	queue = netdev_get_tx_queue(txq->ipd->netdev, txq->index);
+	__netif_tx_lock(queue, smp_processor_id());
+	WRITE_ONCE(txq->repost, false);
+	/* halted for recovery: what is linked is freed with the ring */
+	if (ipoib_ud_is_open(txq->ipd) &&
+	    !test_bit(IPOIB_HALT_HEAL, &txq->halted))
+		ipoib_tx_ring(txq);
+	__netif_tx_unlock(queue);
+}
+
+/**
+ * ipoib_tx_repost_work() - post again what an HCA had no memory for
+ * @work: ud.repost_work of an interface; on its queue, cancelled by stop
+ */
+void ipoib_tx_repost_work(struct work_struct *work)
+{
+	struct ipoib_dev *ipd = container_of(work, struct ipoib_dev,
+					     ud.repost_work.work);
+	struct ipoib_ud *ud = &ipd->ud;
+	unsigned int i;
+
+	mutex_lock(&ipd->link.lock);
+	for (i = 0; i < ud->num_txq; i++)
+		if (READ_ONCE(ud->txq[i]->repost))
+			ipoib_napi_kick(&ud->txq[i]->napi);
+	mutex_unlock(&ipd->link.lock);
 }
 
 /* ---- too big ---- */
@@ -635,6 +698,8 @@ int ipoib_tx_poll(struct napi_struct *napi, int budget)
 		done += num;
 	} while (num == IPOIB_POLL_BATCH && done < budget);
 
+	if (unlikely(budget && READ_ONCE(txq->repost)))
+		ipoib_tx_repost(txq);
 	if (num == IPOIB_POLL_BATCH)
 		return budget;
 	/* nothing of before the RESET is left in the completion queue */

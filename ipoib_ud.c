@@ -592,6 +592,14 @@ static int ipoib_ud_reset(struct ipoib_dev *ipd)
 
 /* ---- starting ---- */
 
+/* The ring is empty: a chain that was linked and not posted is freed, too. */
+static void ipoib_txq_unlink(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	txq->posted = txq->head;
+	WRITE_ONCE(txq->signalled, txq->head);
+}
+
 static void ipoib_txq_begin(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
@@ -599,6 +607,7 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
 	WRITE_ONCE(txq->purge, false);
 	WRITE_ONCE(txq->halted, 0);
+	ipoib_txq_unlink(txq);
 }
 
 /**
@@ -617,7 +626,7 @@ int ipoib_txq_take_qkey(struct ipoib_txq *txq)
 
 /**
  * ipoib_txq_join_in() - take a queue pair to where the others are
- * @txq: queue, whose queue pair is in RESET
+ * @txq: queue, whose queue pair is in RESET and whose ring is empty
  *
  * That has the Q_Key once the link has it.
  *
@@ -628,6 +637,7 @@ int ipoib_txq_join_in(struct ipoib_txq *txq)
 {
 	struct ipoib_dev *ipd = txq->ipd;
 
+	ipoib_txq_unlink(txq);
 	txq->pkey_index = ipd->ud.pkey_index;
 	return ipoib_qp_start(txq->qp, ipd->port, txq->pkey_index,
 			      ipd->ud.qkey);
@@ -1086,6 +1096,7 @@ static int ipoib_ud_stop(struct net_device *dev)
 
 	cancel_delayed_work_sync(&ud->heal_work);
 	cancel_delayed_work_sync(&ud->rxq.refill_work);
+	cancel_delayed_work_sync(&ud->repost_work);
 	/* what a ring holds on to is in the byte limit still */
 	if (err)
 		return err;
@@ -1649,6 +1660,7 @@ void ipoib_ud_init_early(struct ipoib_dev *ipd)
 	ud->rxq.napi_grace = get_completed_synchronize_rcu();
 	u64_stats_init(&ud->rxq.syncp);
 	INIT_DELAYED_WORK(&ud->rxq.refill_work, ipoib_rx_refill_work);
+	INIT_DELAYED_WORK(&ud->repost_work, ipoib_tx_repost_work);
 	skb_queue_head_init(&ud->too_big);
 	INIT_WORK(&ud->too_big_work, ipoib_too_big_work);
 }

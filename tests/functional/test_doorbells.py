@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from labkit import (carry, generous_limits, ip4, on, ping, queue_pairs,
-                    wait_until)
+from labkit import (SLOW, carry, fault, generous_limits, ip4, on, ping,
+                    queue_pairs, wait_until)
 from offloadkit import LAB
 
 pytestmark = pytest.mark.needs("netdev")
@@ -80,6 +80,34 @@ def test_a_chain_that_nothing_follows_is_completed():
     # some other packet may have come between
     assert grown["send_posts"] < 10
     assert grown["signalled"] < 10
+
+
+# The same, and waits until the socket has all of its memory back.
+SEGMENTS_BACK = SEGMENTS + """
+import fcntl, struct, termios, time
+end = time.monotonic() + float(sys.argv[2])
+while struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]:
+    assert time.monotonic() < end, "packets are not given back"
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.needs("queues")
+@pytest.mark.lab(**LAB)
+@pytest.mark.parametrize("nth", [2, 20])
+def test_memory_returns_after_rejected_request_in_chain(nth):
+    """Those before it are unsignalled, and behind the last one comes nothing.
+
+    The driver's own periodic check finds that out after 5 s; this is sooner.
+    """
+    ping(1, ip4(2))
+    with generous_limits(1):
+        wait_until("every packet is given back", lambda: all_complete(1))
+        with fault("fab1", "verbs",
+                   f"post_send nth={nth} errno=EINVAL") as reject:
+            on(1, sys.executable, "-c", SEGMENTS_BACK, ip4(2), 3 * SLOW)
+            assert reject.hit == 1
+    ping(1, ip4(2), 5)
 
 
 def test_single_packets_are_posted_and_completed_one_by_one():

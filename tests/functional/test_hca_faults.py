@@ -5,12 +5,13 @@ import contextlib
 import os
 import pathlib
 import re
+import subprocess
 
 import pytest
 
 from endurance import assert_not_grown, memory_kib
-from labkit import (DRIVER, FABRIC, all_active, completion_queues, edit,
-                    ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
+from labkit import (DRIVER, FABRIC, all_active, byte_limits,
+                    completion_queues, edit, ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
                     lid, on, ping, plug, queue_pairs, run, start_on,
                     table, wait_until)
 
@@ -67,7 +68,7 @@ def up_again(host):
 @pytest.mark.core
 def test_refused_sends_are_counted_and_the_rest_goes_on():
     before = ethtool_stats(1)
-    with fault("fab1", "verbs", "post_send every=5") as refusal:
+    with fault("fab1", "verbs", "post_send every=5 errno=EINVAL") as refusal:
         got = flood(1, 2, 200)
         hits = refusal.hit
     now = ethtool_stats(1)
@@ -93,6 +94,85 @@ def test_refused_sends_do_not_wedge_a_queue():
     for queue in on(1, "sh", "-c", "cat /sys/class/net/ib0/queues/tx-*/"
                     "byte_queue_limits/inflight").stdout.split():
         assert queue == "0"
+
+
+# 200 datagrams, however many of them wait in front of the HCA.
+SEND_200 = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, 32, 4 << 20)    # SO_SNDBUFFORCE
+for _ in range(200):
+    s.sendto(bytes(100), (sys.argv[1], 9))
+"""
+
+
+@contextlib.contextmanager
+def sent_in_chains(rule):
+    """200 datagrams wait for an HCA that then gets them in chains.
+
+    Gives the fault by which it rejects requests meanwhile.
+    """
+    limits = "/sys/class/net/ib0/queues/tx-*/byte_queue_limits/limit_max"
+    before = byte_limits(1, "limit_max")[0]
+    ping(1, ip4(2))
+
+    def send():
+        """From one processor, so by one queue."""
+        on(1, "taskset", "-c", 0, "/usr/bin/python3", "-c", SEND_200, ip4(2))
+
+    # room for about fifteen of them; it is in force once a queue is used
+    on(1, "sh", "-c", f"for file in {limits}; do echo 2000 > $file; done")
+    send()
+    try:
+        with fault("fab1", "completions", "stall dir=send") as stalled:
+            send()
+            wait_until("completions wait", lambda: sum(
+                cq["held"] for cq in completion_queues(1)))
+            with fault("fab1", "verbs", rule) as rejects:
+                stalled.path.write_text("release")
+                wait_until("all is sent", lambda: rejects.seen >= 150 and
+                           not sum(byte_limits(1, "inflight")))
+                yield rejects
+    finally:
+        on(1, "sh", "-c",
+           f"for file in {limits}; do echo {before} > $file; done")
+
+
+@pytest.mark.needs("queues")
+def test_rejected_request_costs_its_packet_alone():
+    """What is behind it in the chain is posted."""
+    before = ethtool_stats(1)
+    with sent_in_chains("post_send every=7 errno=EINVAL") as rejects:
+        assert rejects.hit >= 20
+        now = ethtool_stats(1)
+        assert now["drop_tx_post"] - before["drop_tx_post"] == rejects.hit
+        assert now["tx_packets"] - before["tx_packets"] >= 200 - rejects.hit
+    ping(1, ip4(2), 10)
+
+
+@pytest.mark.needs("queues")
+def test_request_that_the_hca_has_no_memory_for_is_posted_again():
+    before = ethtool_stats(1)
+    with sent_in_chains("post_send every=7 errno=ENOMEM") as rejects:
+        assert rejects.hit >= 20
+    now = ethtool_stats(1)
+    assert now["tx_packets"] - before["tx_packets"] >= 200
+    assert now["tx_errors"] == before["tx_errors"]
+    assert now["heal_reset"] == before["heal_reset"]
+
+
+@pytest.mark.needs("queues")
+def test_lone_request_that_the_hca_has_no_memory_for_is_posted_again():
+    """No completion comes that would bring it to mind."""
+    ping(1, ip4(2))
+    before = ethtool_stats(1)["tx_errors"]
+    with start_on(1, "ping", "-q", "-c", 3, "-i", "0.1", "-W", 10, ip4(2),
+                  stdout=subprocess.PIPE) as pinger:
+        with fault("fab1", "verbs",
+                   "post_send every=1 errno=ENOMEM") as rejects:
+            wait_until("it is posted again", lambda: rejects.hit >= 10)
+        assert " 3 received" in pinger.communicate()[0]
+    assert ethtool_stats(1)["tx_errors"] == before
 
 
 # The stock driver without a handle for its broadcast group stays without
