@@ -1228,7 +1228,6 @@ static void ipoib_rx_deliver(struct ipoib_rxq *rxq, struct sk_buff *skb,
 	if ((dev->features & NETIF_F_RXCSUM) &&
 	    (wc->wc_flags & IB_WC_IP_CSUM_OK))
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
-	skb_record_rx_queue(skb, 0);
 
 	u64_stats_update_begin(&rxq->syncp);
 	u64_stats_inc(&rxq->packets);

@@ -13,7 +13,7 @@ import pytest
 from labkit import (DRIVER, MTU, PARTITIONS, SLOW, attr, byte_limits,
                     ethtool_stats, fault, generous_limits, ip4, ip6, iperf,
                     link, on, ping, queue_pairs, reread_partitions,
-                    restart_opensm, run, snmp, start_on, table, wait_until)
+                    restart_opensm, run, snmp, spray, start_on, table, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -76,8 +76,9 @@ class Behind:
 
     def set_up(self):
         run("ip", "netns", "add", self.NAME)
-        on(1, "ip", "link", "add", "back", "mtu", 9000, "type", "veth", "peer",
-           "name", "up0", "mtu", 9000, "netns", self.NAME)
+        queues = ("numtxqueues", 4, "numrxqueues", 4)
+        on(1, "ip", "link", "add", "back", "mtu", 9000, *queues, "type", "veth",
+           "peer", "name", "up0", "mtu", 9000, *queues, "netns", self.NAME)
         on(1, "ip", "link", "set", "back", "up")
         self.run("ip", "link", "set", "up0", "up")
         for address, gateway, network in self.ADDRESSES.values():
@@ -135,6 +136,24 @@ def test_who_sends_by_way_of_another_host_is_told_the_mtu(behind, address):
         assert behind.ping(address, 5000)
     if DRIVER == "ours":
         assert ethtool_stats(1)["drop_tx_too_big"] > before["drop_tx_too_big"]
+
+
+def test_forwarded_flows_use_every_queue_of_the_next_device(behind):
+    """Its queue is chosen by flow: none was recorded on receive."""
+    wait_until("it is forwarded", lambda: behind.ping(ip4(2), 56))
+    on(1, "tc", "qdisc", "add", "dev", "back", "root", "handle", "1:", "mq")
+
+    def packets():
+        """What each transmit queue towards the machine behind has sent."""
+        text = on(1, "tc", "-s", "class", "show", "dev", "back").stdout
+        return [int(count) for count in
+                re.findall(r"^ Sent \d+ bytes (\d+) pkt", text, re.M)]
+
+    assert len(packets()) == 4
+    # 300 datagrams, each a flow
+    spray(2, behind.ADDRESSES[4][0])
+    wait_until("they are forwarded", lambda: sum(packets()) >= 300)
+    assert min(packets()) >= 30, packets()
 
 
 # InfiniBand's codes of 4096 and 2048 bytes
