@@ -785,12 +785,22 @@ static void ipoib_restart_later(struct ipoib_dev *ipd, int err)
 	ipoib_rtnl_queue(ipd, wait_ms);
 }
 
-/* The link may have gone down, or away, while this waited for RTNL. */
+/*
+ * The link may have gone down, or away, while this waited for RTNL. Or the
+ * restart was requested only then: queue pairs that are still in RTS are not
+ * drained under RTNL, but by the next run of the work.
+ */
 static void ipoib_restart(struct ipoib_dev *ipd)
 {
 	int err = 0;
 
 	if (ipoib_link_is(ipd, IPOIB_LINK_JOINING)) {
+		if (ipoib_ud_is_open(ipd)) {
+			ipoib_rtnl_queue(ipd, 0);
+			return;
+		}
+		/* what was woken before they left RTS may still be sending */
+		netif_tx_disable(ipd->netdev);
 		ipoib_transport_close(ipd);
 		ipoib_identity_take(ipd);
 		err = ipoib_transport_open(ipd);

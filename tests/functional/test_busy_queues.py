@@ -8,13 +8,14 @@ queue pair is treated: a change is made or refused, and in the end all goes on.
 import contextlib
 import subprocess
 import sys
+import time
 
 import pytest
 
 from labkit import (FABRIC, SLOW, counters, edit, ethtool_stats, fault,
-                    has_carrier, ip4, kernel_log, numbers, on, ping,
-                    queue_pairs, spray, spread_flows, start_on, table,
-                    wait_until)
+                    has_carrier, ip4, kernel_log, link_up, mentions, numbers,
+                    on, ping, queue_pairs, run, spray, spread_flows, start_on,
+                    table, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -118,6 +119,73 @@ def test_queues_come_and_go_while_the_transport_restarts(count):
     finally:
         edit(1, "pkeys", "0 0xffff")
         edit(1, "pkeys", f"{free} 0")
+
+
+BROADCAST = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+@pytest.fixture
+def kids():
+    """Two children of host 1, up, that drain one after the other."""
+    names = ("kid1", "kid2")
+    for number, name in enumerate(names, 1):
+        on(1, "ip", "link", "add", "link", "ib0", "name", name, "type",
+           "ipoib", "pkey", f"0x800{number}")
+        on(1, "ip", "addr", "add", f"10.79.{number}.1/24", "dev", name)
+    for name in reversed(names):
+        on(1, "ip", "link", "set", name, "up")
+        wait_until("carrier", lambda one=name: has_carrier(1, one))
+    yield names
+    for name in names:
+        on(1, "ip", "link", "del", name)
+
+
+def test_restart_that_is_requested_late_does_not_drain_under_rtnl(kids):
+    """Another job of the interface waits for RTNL when its queue fails.
+
+    That job is an announcement of the address, a second after the first; and
+    RTNL is held by a child whose HCA does not return its buffers.
+    """
+    with traced("workqueue/workqueue_execute_start") as lines, \
+            fault("fab1", "completions", "stall dir=recv") as failure:
+        holder = start_on(1, "ip", "link", "set", kids[1], "down")
+        wait_until("it drains", lambda: "ERR" in [
+            pair["state"] for pair in queue_pairs(1).values()])
+        seen = len(lines())
+        # on a slow machine there may have been all three before
+        wait_until("an announcement waits for RTNL", lambda: mentions(
+            lines()[seen:], "function ipoib_rtnl_work") or
+            holder.poll() is not None)
+        failure.path.write_text("overflow nth=1 dir=send")
+        on(1, sys.executable, "-c", BROADCAST, "10.79.1.255")
+        wait_until("its queue fails", lambda: failure.hit)
+        assert holder.wait() == 0
+        began = time.monotonic()
+        run("ip", "link", "set", "lo", "up")
+        # the HCA's time to return them is 5 s
+        assert time.monotonic() - began < 3
+    wait_until("carrier", lambda: has_carrier(1, kids[0]), timeout=60)
+
+
+def test_restart_forgets_what_was_linked_and_not_posted():
+    """An HCA had no memory for it; its ring is another one afterwards."""
+    ping(1, ip4(2))
+    before = ethtool_stats(1)
+    with fault("fab1", "verbs", "post_send every=1 errno=ENOMEM") as rejects:
+        ping(1, ip4(2), 1, "-W", "0.1", check=False)
+        wait_until("it is not posted", lambda: rejects.hit)
+        on(1, "ip", "link", "set", "ib0", "down")
+    link_up(1)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False))
+    ping(1, ip4(2), 10)
+    now = ethtool_stats(1)
+    assert now["drop_tx_post"] == before["drop_tx_post"]
+    assert now["heal_reset"] == before["heal_reset"]
 
 
 def test_rings_change_while_queue_pairs_are_treated():
