@@ -830,6 +830,26 @@ struct ipoib_rx_room {
 };
 
 /**
+ * enum ipoib_rx_fence - may the receive NAPI post buffers?
+ * @IPOIB_RX_FENCE_OPEN: it may
+ * @IPOIB_RX_FENCE_HOLD: it is to stop; set under link.lock
+ * @IPOIB_RX_FENCE_HELD: it has stopped; set by the NAPI
+ * @IPOIB_RX_FENCE_PURGE: the queue pair is in RESET, and the NAPI is to take
+ *	back the ring; set under link.lock
+ * @IPOIB_RX_FENCE_PURGED: it has taken it back; set by the NAPI
+ *
+ * Some HCAs take a buffer while the queue pair is in RESET, and own it from
+ * then on. So RESET waits for HELD, and posting for the queue pair's start.
+ */
+enum ipoib_rx_fence {
+	IPOIB_RX_FENCE_OPEN,
+	IPOIB_RX_FENCE_HOLD,
+	IPOIB_RX_FENCE_HELD,
+	IPOIB_RX_FENCE_PURGE,
+	IPOIB_RX_FENCE_PURGED,
+};
+
+/**
  * struct ipoib_rxq - the receive side of the datagram queue pair
  * @ipd: the interface
  * @cq: receive completions
@@ -849,8 +869,7 @@ struct ipoib_rx_room {
  * @tail: buffers ever completed; the same
  * @flushed: buffers come back unused, so none are posted until the next start;
  *	written as @head is
- * @purge: the queue pair is in RESET, @napi is to take back the ring; set under
- *	link.lock, cleared by @napi
+ * @fence: whether @napi may post
  * @napi: completion context
  * @syncp: guards the counters; written by @napi alone
  * @packets: received
@@ -879,7 +898,7 @@ struct ipoib_rxq {
 	u32 head ____cacheline_aligned_in_smp;
 	u32 tail;
 	bool flushed;
-	bool purge;
+	enum ipoib_rx_fence fence;
 	struct napi_struct napi;
 	struct u64_stats_sync syncp;
 	u64_stats_t packets;

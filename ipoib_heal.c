@@ -85,7 +85,13 @@ static void ipoib_heal_watch(struct ipoib_txq *txq, enum ipoib_heal_stage stage)
 static void ipoib_heal_drain(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
+	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
+
 	ipoib_txq_halt(txq, IPOIB_HALT_HEAL);
+	if (!txq->index) {
+		WRITE_ONCE(rxq->fence, IPOIB_RX_FENCE_HOLD);
+		ipoib_napi_kick(&rxq->napi);
+	}
 	ipoib_txq_set_error(txq);
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_DRAINING, IPOIB_HEAL_DRAIN_MS);
 }
@@ -179,24 +185,30 @@ static void ipoib_heal_drained(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
 	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
-	bool idle = ipoib_txq_is_idle(txq) &&
-		    (txq->index || ipoib_rxq_is_idle(rxq));
+	bool held, idle;
 
+	/* pairs with the release in ipoib_rx_poll() */
+	held = txq->index ||
+	       smp_load_acquire(&rxq->fence) == IPOIB_RX_FENCE_HELD;
+	idle = held && ipoib_txq_is_idle(txq) &&
+	       (txq->index || ipoib_rxq_is_idle(rxq));
 	if (!idle && !ipoib_heal_is_late(txq))
 		return;
 
 	ipoib_heal_count(txq, IPOIB_HEAL_RESET);
-	if (ipoib_qp_reset(txq->qp)) {
+	if (!held || ipoib_qp_reset(txq->qp)) {
 		ipoib_heal_give_up(txq);
 		return;
 	}
 
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_PURGING, IPOIB_HEAL_DRAIN_MS);
-	WRITE_ONCE(txq->purge, true);
+	/* pairs with the acquire in ipoib_tx_poll() */
+	smp_store_release(&txq->purge, true);
 	ipoib_napi_kick(&txq->napi);
 	if (txq->index)
 		return;
-	WRITE_ONCE(rxq->purge, true);
+	/* pairs with the acquire in ipoib_rx_poll() */
+	smp_store_release(&rxq->fence, IPOIB_RX_FENCE_PURGE);
 	ipoib_napi_kick(&rxq->napi);
 }
 
@@ -206,7 +218,8 @@ static bool ipoib_heal_purged(struct ipoib_txq *txq)
 	if (smp_load_acquire(&txq->purge))
 		return false;
 	/* pairs with the release in ipoib_rx_poll() */
-	return txq->index || !smp_load_acquire(&txq->ipd->ud.rxq.purge);
+	return txq->index || smp_load_acquire(&txq->ipd->ud.rxq.fence) ==
+			     IPOIB_RX_FENCE_PURGED;
 }
 
 static void ipoib_heal_restart(struct ipoib_txq *txq)
@@ -226,8 +239,10 @@ static void ipoib_heal_restart(struct ipoib_txq *txq)
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
 	/* what came back meanwhile came of this */
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
-	if (!txq->index)
+	if (!txq->index) {
+		WRITE_ONCE(txq->ipd->ud.rxq.fence, IPOIB_RX_FENCE_OPEN);
 		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
+	}
 	ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
 }
 

@@ -691,8 +691,15 @@ int ipoib_tx_poll(struct napi_struct *napi, int budget)
 {
 	struct ipoib_txq *txq = container_of(napi, struct ipoib_txq, napi);
 	int done = 0;
+	bool purge;
 	int num;
 
+	/*
+	 * Before the first poll: only then all completions of before the RESET
+	 * are in the completion queue when it is polled. Pairs with the release
+	 * in ipoib_heal_drained().
+	 */
+	purge = smp_load_acquire(&txq->purge);
 	do {
 		num = ipoib_tx_clean(txq, budget);
 		done += num;
@@ -703,7 +710,7 @@ int ipoib_tx_poll(struct napi_struct *napi, int budget)
 	if (num == IPOIB_POLL_BATCH)
 		return budget;
 	/* nothing of before the RESET is left in the completion queue */
-	if (unlikely(READ_ONCE(txq->purge))) {
+	if (unlikely(purge)) {
 		ipoib_tx_free_posted(txq);
 		/* pairs with the acquire in ipoib_heal_purged() */
 		smp_store_release(&txq->purge, false);
@@ -1070,7 +1077,7 @@ void ipoib_rx_refill(struct ipoib_rxq *rxq)
 	u32 batch = min_t(u32, IPOIB_REFILL_BATCH, max(size / 2, 1U));
 	u32 linked;
 
-	if (rxq->flushed || READ_ONCE(rxq->purge) ||
+	if (rxq->flushed || READ_ONCE(rxq->fence) != IPOIB_RX_FENCE_OPEN ||
 	    ipoib_ud_is_stopping(rxq->ipd))
 		return;
 
@@ -1306,7 +1313,8 @@ static void ipoib_rx_packet(struct ipoib_rxq *rxq, struct ipoib_rx_slot *slot,
  */
 static void ipoib_rx_flushed(struct ipoib_rxq *rxq)
 {
-	if (rxq->flushed || ipoib_ud_is_stopping(rxq->ipd))
+	if (rxq->flushed || ipoib_ud_is_stopping(rxq->ipd) ||
+	    READ_ONCE(rxq->fence) != IPOIB_RX_FENCE_OPEN)
 		return;
 
 	rxq->flushed = true;
@@ -1395,9 +1403,15 @@ int ipoib_rx_clean(struct ipoib_rxq *rxq, int budget, bool up)
 int ipoib_rx_poll(struct napi_struct *napi, int budget)
 {
 	struct ipoib_rxq *rxq = container_of(napi, struct ipoib_rxq, napi);
+	enum ipoib_rx_fence fence;
 	int done = 0;
 	int num;
 
+	/* before the first poll, as in ipoib_tx_poll() */
+	fence = smp_load_acquire(&rxq->fence);
+	/* nothing is posted from here on; pairs with ipoib_heal_drained() */
+	if (unlikely(fence == IPOIB_RX_FENCE_HOLD))
+		smp_store_release(&rxq->fence, IPOIB_RX_FENCE_HELD);
 	while (done < budget) {
 		num = ipoib_rx_clean(rxq, budget - done, true);
 		if (!num)
@@ -1407,12 +1421,12 @@ int ipoib_rx_poll(struct napi_struct *napi, int budget)
 	}
 
 	/* nothing of before the RESET is left in the completion queue */
-	if (unlikely(done < budget && READ_ONCE(rxq->purge))) {
+	if (unlikely(done < budget && fence == IPOIB_RX_FENCE_PURGE)) {
 		/* in RESET: the buffers stay in their slots, to be posted */
 		WRITE_ONCE(rxq->head, rxq->tail);
 		rxq->flushed = false;
 		/* pairs with the acquire in ipoib_heal_purged() */
-		smp_store_release(&rxq->purge, false);
+		smp_store_release(&rxq->fence, IPOIB_RX_FENCE_PURGED);
 	} else if (unlikely(rxq->head == rxq->tail)) {
 		ipoib_rx_refill(rxq);
 	}

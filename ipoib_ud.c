@@ -662,7 +662,7 @@ static int ipoib_ud_start_qps(struct ipoib_dev *ipd)
 	}
 
 	ud->rxq.flushed = false;
-	WRITE_ONCE(ud->rxq.purge, false);
+	WRITE_ONCE(ud->rxq.fence, IPOIB_RX_FENCE_OPEN);
 	ipoib_rx_refill(&ud->rxq);
 	err = -ENOMEM;
 	if (ud->rxq.head == ud->rxq.tail)
