@@ -75,6 +75,9 @@
 /* bytes of a send that are asked to go with the request itself */
 #define IPOIB_INLINE_BYTES	128
 
+/* a fault that may come back at once is reported once in so many jiffies */
+#define IPOIB_FAULT_INTERVAL	HZ
+
 /* receive requests that share a doorbell */
 #define IPOIB_REFILL_BATCH	16
 
@@ -723,10 +726,12 @@ struct ipoib_heal {
  *	under the netdev tx queue lock
  * @pkey_index: place of the P_Key that the queue pair was given; guarded by
  *	link.lock
+ * @fault_at: when a fault of it was last reported, in jiffies; any context
  * @heal: its treatment
  * @head: entries ever linked; written under the netdev tx queue lock
  * @posted: entries ever posted, at most @head; the same
  * @signalled: up to here the HCA tells of completion; the same
+ * @rejects: requests that the HCA rejected in a row; the same
  * @repost: the HCA had no memory for what is linked; set under the same lock,
  *	cleared by @napi
  * @made: counters of the producer
@@ -751,11 +756,13 @@ struct ipoib_txq {
 	u32 max_inline;
 	unsigned long halted;
 	u16 pkey_index;
+	unsigned long fault_at;
 	struct ipoib_heal heal;
 
 	u32 head ____cacheline_aligned_in_smp;
 	u32 posted;
 	u32 signalled;
+	u32 rejects;
 	bool repost;
 	struct ipoib_tx_made made;
 
@@ -962,6 +969,7 @@ enum ipoib_ud_state {
  *	set with STOPPING
  * @pkey_index: what the queue pairs are to have
  * @ailing: a bit for each queue that somebody has to look at, any context
+ * @needs_reset: a bit for each queue that only RESET helps, any context
  * @lost: bit 0: a completion queue is in error, or a queue pair cannot be taken
  *	to RESET: only new ones help; any context
  * @kept: the HCA has not let go of a queue pair, whose memory is kept;
@@ -991,6 +999,7 @@ struct ipoib_ud {
 	unsigned long drain_until;
 	u16 pkey_index;
 	unsigned long ailing;
+	unsigned long needs_reset;
 	unsigned long lost;
 	bool kept;
 	atomic64_t heals[IPOIB_HEAL_STAGES];
@@ -1638,7 +1647,7 @@ struct ib_cq *ipoib_cq_create(struct ib_device *ibdev,
 			      ib_comp_handler handler,
 			      void (*event)(struct ib_event *, void *),
 			      void *context);
-bool ipoib_cq_arm(struct ib_cq *cq);
+int ipoib_cq_arm(struct ib_cq *cq);
 struct ib_qp *ipoib_qp_create_ud(struct ib_pd *pd,
 				 struct ib_qp_init_attr *init, bool receives);
 int ipoib_qp_start(struct ib_qp *qp, u32 port, u16 pkey_index, u32 qkey);

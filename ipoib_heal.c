@@ -130,7 +130,10 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 {
 	enum ipoib_heal_stage stage = IPOIB_HEAL_REARM;
 	bool moved;
+	bool reset;
 	int state;
+
+	reset = test_and_clear_bit(txq->index, &txq->ipd->ud.needs_reset);
 
 	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
 		ipoib_heal_give_up(txq);
@@ -141,6 +144,8 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 	if (state == IB_QPS_SQE && !ipoib_qp_sqe_to_rts(txq->qp))
 		stage = IPOIB_HEAL_SQE;
 	else if (state != IB_QPS_RTS)
+		stage = IPOIB_HEAL_RESET;
+	if (reset)
 		stage = IPOIB_HEAL_RESET;
 
 	moved = txq->pkey_index != txq->ipd->ud.pkey_index;
@@ -311,6 +316,8 @@ static bool ipoib_heal_all(struct ipoib_dev *ipd)
 		ud->next_round = jiffies +
 				 msecs_to_jiffies(IPOIB_HEAL_ROUND_MS);
 		ipoib_ud_learn_cpus(ipd);
+		/* of a receive event that was lost nothing else would tell */
+		ipoib_napi_kick(&ud->rxq.napi);
 	}
 	for (i = 0; i < ud->num_txq; i++) {
 		again |= ipoib_heal_queue(ud->txq[i]);

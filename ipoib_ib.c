@@ -7,8 +7,8 @@
  * joined (ipoib_multicast.c), who owns the queues and when they run
  * (ipoib_ud.c), how a verb is called (ipoib_verbs.c).
  *
- * Stages: send, doorbell, too big, completion, transmit entry, receive buffers,
- * receive.
+ * Stages: faults, send, doorbell, too big, completion, transmit entry, receive
+ * buffers, receive.
  */
 #include <linux/icmpv6.h>
 #include <linux/ipv6.h>
@@ -34,8 +34,48 @@
 /* how long to wait until an HCA that had no memory for a send has some */
 #define IPOIB_REPOST_MS		1
 
+/* sends rejected in a row before the queue pair itself is taken for broken */
+#define IPOIB_TX_REJECTS_MAX	16
+
 /* packets whose senders are still to be told of the MTU */
 #define IPOIB_TOO_BIG_MOST	64
+
+/* ---- faults ---- */
+
+/*
+ * Report a queue whose HCA objects do not what they should, which may come back
+ * right after recovery: one report a second then, or recovery would do nothing
+ * but give up.
+ */
+static void ipoib_ud_fault(struct ipoib_dev *ipd, unsigned int index,
+			   bool needs_reset)
+{
+	struct ipoib_txq *txq = ipd->ud.txq[index];
+
+	if (time_before(jiffies, READ_ONCE(txq->fault_at) +
+				 IPOIB_FAULT_INTERVAL))
+		return;
+
+	WRITE_ONCE(txq->fault_at, jiffies);
+	if (needs_reset)
+		set_bit(index, &ipd->ud.needs_reset);
+	ipoib_ud_ails(ipd, index);
+}
+
+/* The NAPI is complete: have the completion queue bring it again. */
+static void ipoib_napi_arm(struct ipoib_dev *ipd, struct napi_struct *napi,
+			   struct ib_cq *cq, unsigned int index)
+{
+	int armed = ipoib_cq_arm(cq);
+
+	if (armed > 0) {
+		napi_schedule(napi);
+	} else if (unlikely(armed < 0)) {
+		ipoib_warn(ipd, "queue %u: failed to arm a completion queue: %pe\n",
+			   index, ERR_PTR(armed));
+		ipoib_ud_fault(ipd, index, false);
+	}
+}
 
 /* ---- send ---- */
 
@@ -293,6 +333,8 @@ static void ipoib_tx_refused(struct ipoib_txq *txq, struct ipoib_tx_slot *slot)
 	/* pairs with the acquire in ipoib_tx_is_refused() */
 	smp_store_release(&slot->refused, true);
 	ipoib_drop(txq->ipd, skb, IPOIB_DROP_TX_POST);
+	if (++txq->rejects >= IPOIB_TX_REJECTS_MAX)
+		ipoib_ud_fault(txq->ipd, txq->index, true);
 }
 
 /* Nothing may complete that brings the NAPI, so a timer does. */
@@ -320,6 +362,7 @@ static void ipoib_tx_post_rest(struct ipoib_txq *txq, int err,
 		slot = ipoib_tx_slot(txq, txq->posted);
 		if (&slot->wr.wr != bad) {
 			txq->posted++;
+			txq->rejects = 0;
 			silent = !(slot->wr.wr.send_flags & IB_SEND_SIGNALED);
 			if (!silent)
 				WRITE_ONCE(txq->signalled, txq->posted);
@@ -340,6 +383,7 @@ static void ipoib_tx_post_rest(struct ipoib_txq *txq, int err,
 
 	if (!err) {
 		txq->posted = txq->head;
+		txq->rejects = 0;
 		WRITE_ONCE(txq->signalled, txq->head);
 	} else if (silent) {
 		ipoib_ud_ails(txq->ipd, txq->index);
@@ -374,6 +418,7 @@ void ipoib_tx_ring(struct ipoib_txq *txq)
 	}
 
 	txq->posted = txq->head;
+	txq->rejects = 0;
 	WRITE_ONCE(txq->signalled, txq->head);
 }
 
@@ -600,6 +645,7 @@ static void ipoib_tx_complete_upto(struct ipoib_txq *txq,
 	if (unlikely(!count || count > ipoib_ring_used(linked, txq->tail))) {
 		ipoib_warn(txq->ipd, "queue %u: completion %#llx was not ours\n",
 			   txq->index, wc->wr_id);
+		ipoib_ud_fault(txq->ipd, txq->index, true);
 		return;
 	}
 
@@ -716,8 +762,8 @@ int ipoib_tx_poll(struct napi_struct *napi, int budget)
 		smp_store_release(&txq->purge, false);
 	}
 	done = min(done, budget - 1);
-	if (budget && napi_complete_done(napi, done) && ipoib_cq_arm(txq->cq))
-		napi_schedule(napi);
+	if (budget && napi_complete_done(napi, done))
+		ipoib_napi_arm(txq->ipd, napi, txq->cq, txq->index);
 
 	return max(done, 0);
 }
@@ -1041,7 +1087,10 @@ static u32 ipoib_rx_link(struct ipoib_rxq *rxq, u32 count)
 	return linked;
 }
 
-/* What the HCA refuses stays in its slot for the next attempt. */
+/*
+ * What the HCA rejects stays in its slot for the next attempt. When it does not
+ * own a single buffer and takes none, nothing can be received any more.
+ */
 static bool ipoib_rx_post(struct ipoib_rxq *rxq, u32 linked)
 {
 	struct ib_qp *qp = rxq->ipd->ud.txq[0]->qp;
@@ -1059,6 +1108,8 @@ static bool ipoib_rx_post(struct ipoib_rxq *rxq, u32 linked)
 	ipoib_warn(rxq->ipd, "posting receives failed: %pe\n", ERR_PTR(err));
 	for (at = 0; bad && at < linked && &wrs[at].wr != bad; at++)
 		WRITE_ONCE(rxq->head, rxq->head + 1);
+	if (rxq->head == rxq->tail && err != -ENOMEM)
+		ipoib_ud_fault(rxq->ipd, 0, true);
 	return false;
 }
 
@@ -1345,6 +1396,7 @@ static struct ipoib_rx_slot *ipoib_rx_take(struct ipoib_rxq *rxq,
 		     slot != ipoib_ring_slot(rxq->tail, rxq->depth))) {
 		ipoib_warn(rxq->ipd, "receive completion %#llx was not ours\n",
 			   wc->wr_id);
+		ipoib_ud_fault(rxq->ipd, 0, true);
 		return NULL;
 	}
 
@@ -1409,8 +1461,8 @@ int ipoib_rx_poll(struct napi_struct *napi, int budget)
 
 	/* before the first poll, as in ipoib_tx_poll() */
 	fence = smp_load_acquire(&rxq->fence);
-	/* nothing is posted from here on; pairs with ipoib_heal_drained() */
 	if (unlikely(fence == IPOIB_RX_FENCE_HOLD))
+		/* nothing is posted from here on; see ipoib_heal_drained() */
 		smp_store_release(&rxq->fence, IPOIB_RX_FENCE_HELD);
 	while (done < budget) {
 		num = ipoib_rx_clean(rxq, budget - done, true);
@@ -1430,9 +1482,8 @@ int ipoib_rx_poll(struct napi_struct *napi, int budget)
 	} else if (unlikely(rxq->head == rxq->tail)) {
 		ipoib_rx_refill(rxq);
 	}
-	if (done < budget && napi_complete_done(napi, done) &&
-	    ipoib_cq_arm(rxq->cq))
-		napi_schedule(napi);
+	if (done < budget && napi_complete_done(napi, done))
+		ipoib_napi_arm(rxq->ipd, napi, rxq->cq, 0);
 
 	return done;
 }

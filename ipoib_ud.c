@@ -208,6 +208,7 @@ static struct ipoib_txq *ipoib_txq_create(struct ipoib_dev *ipd,
 	txq->ipd = ipd;
 	txq->index = index;
 	txq->cpu = -1;
+	txq->fault_at = jiffies - IPOIB_FAULT_INTERVAL;
 	txq->depth = ipoib_ring_depth(ipd->ibdev, ipoib_send_queue_size);
 	txq->size = min(txq->depth, ipd->ud.tx_size);
 	txq->head = ipd->ud.origin[index];
@@ -597,6 +598,7 @@ static void ipoib_txq_unlink(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
 	txq->posted = txq->head;
+	txq->rejects = 0;
 	WRITE_ONCE(txq->signalled, txq->head);
 }
 
@@ -605,6 +607,7 @@ static void ipoib_txq_begin(struct ipoib_txq *txq)
 {
 	memset(&txq->heal, 0, sizeof(txq->heal));
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
+	clear_bit(txq->index, &txq->ipd->ud.needs_reset);
 	WRITE_ONCE(txq->purge, false);
 	WRITE_ONCE(txq->halted, 0);
 	ipoib_txq_unlink(txq);

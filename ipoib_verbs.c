@@ -47,12 +47,13 @@ struct ib_cq *ipoib_cq_create(struct ib_device *ibdev,
  * ipoib_cq_arm() - ask for a call at the next completion
  * @cq: completion queue
  *
- * Return: true when completions are there already and may bring no call.
+ * Return: 0; positive when completions are there already and may bring no call;
+ *	or an errno, and none will.
  */
-bool ipoib_cq_arm(struct ib_cq *cq)
+int ipoib_cq_arm(struct ib_cq *cq)
 {
 	return ib_req_notify_cq(cq, IB_CQ_NEXT_COMP |
-				    IB_CQ_REPORT_MISSED_EVENTS) > 0;
+				    IB_CQ_REPORT_MISSED_EVENTS);
 }
 
 /* ---- queue pairs ---- */

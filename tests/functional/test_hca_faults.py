@@ -12,7 +12,7 @@ import pytest
 from endurance import assert_not_grown, memory_kib
 from labkit import (DRIVER, FABRIC, all_active, byte_limits,
                     completion_queues, edit, ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
-                    lid, on, ping, plug, queue_pairs, run, start_on,
+                    lid, on, opensm_held, ping, plug, queue_pairs, run, start_on,
                     table, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
@@ -285,6 +285,48 @@ def test_a_queue_pair_in_error_is_started_anew():
         wait_until("the host answers", lambda: answers(1, 2), timeout=60)
         assert posted.seen < 2000
     ping(2, ip4(1))
+
+
+@pytest.mark.needs("heals")
+def test_queue_pair_that_rejects_every_send_is_reset():
+    """No completion tells of that, and no packet is left that waits."""
+    ping(1, ip4(2))
+    before = ethtool_stats(1)["heal_reset"]
+    with fault("fab1", "verbs", "post_send every=1 errno=EIO"):
+        on(1, "/usr/bin/python3", "-c", SEND_200, ip4(2))
+        wait_until("it is reset",
+                   lambda: ethtool_stats(1)["heal_reset"] > before)
+    wait_until("host 2 answers", lambda: answers(1, 2))
+    ping(1, ip4(2), 10)
+
+
+@pytest.mark.needs("heals")
+def test_queue_pair_that_rejects_every_receive_is_reset():
+    ping(1, ip4(2))
+    before = ethtool_stats(2)["heal_reset"]
+    with fault("fab2", "verbs", "post_recv every=1 errno=EIO"):
+        # as many as its ring holds, and more
+        on(1, "/usr/bin/python3", "-c", 4 * SEND_200, ip4(2))
+        wait_until("it is reset",
+                   lambda: ethtool_stats(2)["heal_reset"] > before)
+    wait_until("host 2 answers", lambda: answers(1, 2))
+    ping(1, ip4(2), 10)
+
+
+@pytest.mark.needs("heals")
+def test_completion_queue_that_is_not_armed_is_armed_again():
+    """Sooner than by the periodic check, which comes every 5 s.
+
+    Management must not arm meanwhile: it would wait for ever afterwards.
+    """
+    ping(2, ip4(1))
+    with opensm_held(), fault("fab1", "verbs",
+                              "req_notify_cq count=2 errno=EIO") as failure:
+        # one queue when a request has come, one when the reply has left
+        answers(2, 1)
+        wait_until("neither is armed", lambda: failure.hit == 2)
+        wait_until("host 1 answers", lambda: answers(2, 1), timeout=4)
+        ping(2, ip4(1), 10)
 
 
 # --- HCAs that come and go ----------------------------------------------------
