@@ -675,12 +675,15 @@ enum ipoib_heal_stage {
  * @IPOIB_QUEUE_WATCHED: does it move again?
  * @IPOIB_QUEUE_DRAINING: in ERR, the HCA gives back what it has
  * @IPOIB_QUEUE_PURGING: in RESET, its NAPI takes back what is left
+ * @IPOIB_QUEUE_RECREATING: halted until it has a new queue pair and completion
+ *	queue
  */
 enum ipoib_heal_step {
 	IPOIB_QUEUE_WELL,
 	IPOIB_QUEUE_WATCHED,
 	IPOIB_QUEUE_DRAINING,
 	IPOIB_QUEUE_PURGING,
+	IPOIB_QUEUE_RECREATING,
 };
 
 /**
@@ -970,8 +973,9 @@ enum ipoib_ud_state {
  * @pkey_index: what the queue pairs are to have
  * @ailing: a bit for each queue that somebody has to look at, any context
  * @needs_reset: a bit for each queue that only RESET helps, any context
- * @lost: bit 0: a completion queue is in error, or a queue pair cannot be taken
- *	to RESET: only new ones help; any context
+ * @lost: a bit for each queue whose completion queue is in error, or whose
+ *	queue pair cannot be taken to RESET: only new ones help. Bit 0 stands
+ *	for all queues, as the others can be recreated alone; any context
  * @kept: the HCA has not let go of a queue pair, whose memory is kept;
  *	written under RTNL
  * @heals: treatments, by enum ipoib_heal_stage
@@ -1014,12 +1018,14 @@ struct ipoib_ud {
 /**
  * enum ipoib_rtnl_job - what waits for RTNL
  * @IPOIB_RTNL_RESTART: close and open the transport
+ * @IPOIB_RTNL_QUEUES: recreate transmit queues above the first
  * @IPOIB_RTNL_READDRESS: take over the port's GID
  * @IPOIB_RTNL_CARRIER: set MTU and carrier
  * @IPOIB_RTNL_ANNOUNCE: tell peers of the link address
  */
 enum ipoib_rtnl_job {
 	IPOIB_RTNL_RESTART,
+	IPOIB_RTNL_QUEUES,
 	IPOIB_RTNL_READDRESS,
 	IPOIB_RTNL_CARRIER,
 	IPOIB_RTNL_ANNOUNCE,
@@ -1459,6 +1465,7 @@ int ipoib_link_open(struct net_device *dev);
 int ipoib_link_stop(struct net_device *dev);
 void ipoib_link_carrier_on(struct ipoib_dev *ipd);
 void ipoib_link_activated(struct ipoib_dev *ipd);
+void ipoib_link_recreate_queues(struct ipoib_dev *ipd);
 void ipoib_link_condemn(struct ipoib_dev *ipd);
 void ipoib_link_cancel(struct ipoib_dev *ipd);
 void ipoib_link_cancel_sync(struct ipoib_dev *ipd);
@@ -1584,6 +1591,7 @@ void ipoib_ud_know_self(struct ipoib_dev *ipd, u32 lid)
 void ipoib_ud_begin_stop(struct ipoib_dev *ipd);
 void ipoib_ud_quiesce(struct ipoib_dev *ipd);
 int ipoib_ud_recreate(struct ipoib_dev *ipd);
+void ipoib_ud_recreate_lost(struct ipoib_dev *ipd);
 void ipoib_ud_release(struct ipoib_dev *ipd);
 void ipoib_ud_report(struct ipoib_dev *ipd);
 void ipoib_ud_stats(struct ipoib_dev *ipd, struct rtnl_link_stats64 *stats);

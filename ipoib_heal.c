@@ -59,10 +59,22 @@ static void ipoib_heal_set_step(struct ipoib_txq *txq,
 	txq->heal.until = jiffies + msecs_to_jiffies(patience_ms);
 }
 
-/* Only new queue pairs and completion queues help: the link's business. */
+/*
+ * Only a new queue pair and completion queue help: the link's business. The
+ * first queue's number is in the link address, and so with it all are
+ * recreated; any other is recreated alone.
+ */
 static void ipoib_heal_give_up(struct ipoib_txq *txq)
 	__must_hold(&txq->ipd->link.lock)
 {
+	if (txq->index) {
+		ipoib_txq_halt(txq, IPOIB_HALT_HEAL);
+		ipoib_heal_set_step(txq, IPOIB_QUEUE_RECREATING, 0);
+		set_bit(txq->index, &txq->ipd->ud.lost);
+		ipoib_link_recreate_queues(txq->ipd);
+		return;
+	}
+
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
 	set_bit(0, &txq->ipd->ud.lost);
 	ipoib_link_post(txq->ipd, IPOIB_EV_BROKEN);
@@ -135,7 +147,8 @@ static void ipoib_heal_begin(struct ipoib_txq *txq)
 
 	reset = test_and_clear_bit(txq->index, &txq->ipd->ud.needs_reset);
 
-	if (test_bit(0, &txq->ipd->ud.lost) || ipoib_heal_in_a_row(txq)) {
+	if (test_bit(txq->index, &txq->ipd->ud.lost) ||
+	    ipoib_heal_in_a_row(txq)) {
 		ipoib_heal_give_up(txq);
 		return;
 	}
@@ -192,8 +205,14 @@ static void ipoib_heal_drained(struct ipoib_txq *txq)
 	struct ipoib_rxq *rxq = &txq->ipd->ud.rxq;
 	bool held, idle;
 
-	/* pairs with the release in ipoib_rx_poll() */
+	/* no completion will come that it could wait for */
+	if (test_bit(txq->index, &txq->ipd->ud.lost)) {
+		ipoib_heal_give_up(txq);
+		return;
+	}
+
 	held = txq->index ||
+	       /* pairs with the release in ipoib_rx_poll() */
 	       smp_load_acquire(&rxq->fence) == IPOIB_RX_FENCE_HELD;
 	idle = held && ipoib_txq_is_idle(txq) &&
 	       (txq->index || ipoib_rxq_is_idle(rxq));
@@ -236,7 +255,8 @@ static void ipoib_heal_restart(struct ipoib_txq *txq)
 		return;
 	}
 
-	if (ipoib_txq_join_in(txq)) {
+	if (test_bit(txq->index, &txq->ipd->ud.lost) ||
+	    ipoib_txq_join_in(txq)) {
 		ipoib_heal_give_up(txq);
 		return;
 	}
@@ -270,6 +290,8 @@ static bool ipoib_heal_queue(struct ipoib_txq *txq)
 	case IPOIB_QUEUE_PURGING:
 		ipoib_heal_restart(txq);
 		break;
+	case IPOIB_QUEUE_RECREATING:
+		return false;
 	}
 
 	return txq->heal.step != IPOIB_QUEUE_WELL ||

@@ -213,6 +213,19 @@ static void ipoib_rtnl_job(struct ipoib_dev *ipd, enum ipoib_rtnl_job job)
 		dev_put(ipd->netdev);
 }
 
+/**
+ * ipoib_link_recreate_queues() - have lost transmit queues recreated
+ * @ipd: interface
+ *
+ * Those of ud.lost but the first; that takes RTNL.
+ *
+ * Context: process.
+ */
+void ipoib_link_recreate_queues(struct ipoib_dev *ipd)
+{
+	ipoib_rtnl_job(ipd, IPOIB_RTNL_QUEUES);
+}
+
 /* The broadcast group's parameters are those of every packet from here on. */
 static void ipoib_link_adopt(struct ipoib_dev *ipd)
 	__must_hold(&ipd->link.lock)
@@ -921,6 +934,8 @@ static void ipoib_rtnl_jobs(struct ipoib_dev *ipd, bool quiesced)
 		ipoib_identity_take(ipd);
 	if (test_bit(IPOIB_RTNL_RESTART, &ipd->link.jobs))
 		ipoib_restart(ipd);
+	if (test_and_clear_bit(IPOIB_RTNL_QUEUES, &ipd->link.jobs))
+		ipoib_ud_recreate_lost(ipd);
 	if (test_and_clear_bit(IPOIB_RTNL_CARRIER, &ipd->link.jobs))
 		ipoib_carrier(ipd);
 	if (test_and_clear_bit(IPOIB_RTNL_ANNOUNCE, &ipd->link.jobs))

@@ -53,7 +53,7 @@ static void ipoib_qp_event(struct ib_event *event, void *context)
 /* Any context. A completion queue in error stays so. */
 static void ipoib_ud_lose(struct ipoib_dev *ipd, unsigned int index)
 {
-	set_bit(0, &ipd->ud.lost);
+	set_bit(index, &ipd->ud.lost);
 	ipoib_ud_ails(ipd, index);
 }
 
@@ -875,6 +875,7 @@ static void ipoib_ud_remove_txq(struct ipoib_dev *ipd)
 	err = ipoib_txq_destroy_qp(txq);
 	ipoib_txq_stats(txq, &ud->left[txq->index]);
 	ud->origin[txq->index] = txq->tail;
+	clear_bit(txq->index, &ud->lost);
 	ud->num_txq--;
 	/* pairs with the acquire in ipoib_ud_txq_totals() */
 	smp_store_release(&ud->txq[txq->index], NULL);
@@ -931,7 +932,7 @@ static int ipoib_ud_create(struct ipoib_dev *ipd)
 		return err;
 	}
 
-	clear_bit(0, &ipd->ud.lost);
+	WRITE_ONCE(ipd->ud.lost, 0);
 	ipoib_ud_set_address(ipd);
 	if (ipd->ud.rxq.usecs || ipd->ud.rxq.frames)
 		ipoib_ud_set_moderation(ipd, ipd->ud.rxq.usecs,
@@ -949,6 +950,114 @@ static void ipoib_ud_destroy(struct ipoib_dev *ipd)
 	if (!ipd->ud.kept)
 		ipoib_rxq_free_ring(&ipd->ud.rxq);
 	ipoib_rxq_destroy(ipd);
+}
+
+static int ipoib_txq_catch_up(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	int err = 0;
+
+	if (txq->ipd->ud.state != IPOIB_UD_CLOSED)
+		err = ipoib_txq_alloc_ring(txq);
+	if (!err && txq->ipd->ud.state == IPOIB_UD_OPEN)
+		err = ipoib_txq_join_in(txq);
+
+	return err;
+}
+
+/* The new ones first: when they cannot be created, all is as it was. */
+static int ipoib_txq_replace_verbs(struct ipoib_txq *txq)
+	__must_hold(&txq->ipd->link.lock)
+{
+	struct ib_cq *cq = txq->cq;
+	struct ib_qp *qp = txq->qp;
+	int err;
+
+	err = ipoib_txq_create_verbs(txq);
+	if (!err) {
+		err = ib_destroy_qp(qp);
+		if (!err) {
+			ib_destroy_cq(cq);
+			return 0;
+		}
+		/* this one has posted nothing, and is let go of */
+		ib_destroy_qp(txq->qp);
+		ib_destroy_cq(txq->cq);
+	}
+
+	txq->cq = cq;
+	txq->qp = qp;
+	return err;
+}
+
+/*
+ * RTNL. The queue is halted, its NAPI off. It keeps its ring, its counters and
+ * its place; what was in the ring is dropped.
+ */
+static int ipoib_txq_recreate(struct ipoib_txq *txq)
+{
+	struct ipoib_dev *ipd = txq->ipd;
+	int err;
+
+	atomic64_inc(&ipd->ud.heals[IPOIB_HEAL_RECREATE]);
+	trace_ipoib_heal(ipd->netdev, txq->index, IPOIB_HEAL_RECREATE);
+
+	mutex_lock(&ipd->link.lock);
+	err = ipoib_txq_replace_verbs(txq);
+	if (err)
+		goto out_unlock;
+
+	local_bh_disable();
+	ipoib_tx_free_posted(txq);
+	local_bh_enable();
+	ipd->ud.qpns[txq->index] = txq->qp->qp_num;
+	clear_bit(txq->index, &ipd->ud.lost);
+	err = ipoib_txq_catch_up(txq);
+	if (!err)
+		ipoib_txq_begin(txq);
+
+out_unlock:
+	mutex_unlock(&ipd->link.lock);
+	return err;
+}
+
+/**
+ * ipoib_ud_recreate_lost() - recreate lost transmit queues above the first
+ * @ipd: interface
+ *
+ * Neither the link address changes, nor are groups left. Does nothing while the
+ * transport is closed or being stopped: then the next open does it. All queues
+ * are recreated when one of them cannot be.
+ *
+ * Context: RTNL.
+ */
+void ipoib_ud_recreate_lost(struct ipoib_dev *ipd)
+{
+	struct ipoib_ud *ud = &ipd->ud;
+	struct ipoib_txq *txq;
+	unsigned int i;
+	int err = 0;
+
+	ASSERT_RTNL();
+
+	for (i = 1; !err && i < ud->num_txq && ipoib_ud_is_open(ipd); i++) {
+		txq = ud->txq[i];
+		if (!test_bit(i, &ud->lost) ||
+		    !test_bit(IPOIB_HALT_HEAL, &txq->halted))
+			continue;
+		ipoib_txq_disable(txq);
+		err = ipoib_txq_recreate(txq);
+		ipoib_txq_enable(txq);
+		if (!err)
+			ipoib_txq_resume(txq, IPOIB_HALT_HEAL);
+	}
+	if (!err)
+		return;
+
+	ipoib_warn(ipd, "failed to recreate a transmit queue: %pe\n",
+		   ERR_PTR(err));
+	set_bit(0, &ud->lost);
+	ipoib_link_post(ipd, IPOIB_EV_BROKEN);
 }
 
 /**
@@ -1020,6 +1129,7 @@ static void ipoib_ud_uninit(struct net_device *dev)
 
 static int ipoib_ud_make_ready(struct ipoib_dev *ipd)
 {
+	unsigned int i;
 	int err = 0;
 
 	/* what the HCA holds on to is the one receive ring there is */
@@ -1032,6 +1142,9 @@ static int ipoib_ud_make_ready(struct ipoib_dev *ipd)
 		err = ipoib_ud_recreate(ipd);
 	else
 		err = ipoib_ud_create_txqs(ipd);
+	for (i = 1; !err && i < ipd->ud.num_txq; i++)
+		if (test_bit(i, &ipd->ud.lost))
+			err = ipoib_txq_recreate(ipd->ud.txq[i]);
 	if (err)
 		return err;
 
@@ -1425,19 +1538,6 @@ int ipoib_ud_set_rings(struct ipoib_dev *ipd, u32 rx_size, u32 tx_size)
 	if (ipoib_ud_is_open(ipd))
 		ipoib_napi_kick(&ud->rxq.napi);
 	return 0;
-}
-
-static int ipoib_txq_catch_up(struct ipoib_txq *txq)
-	__must_hold(&txq->ipd->link.lock)
-{
-	int err = 0;
-
-	if (txq->ipd->ud.state != IPOIB_UD_CLOSED)
-		err = ipoib_txq_alloc_ring(txq);
-	if (!err && txq->ipd->ud.state == IPOIB_UD_OPEN)
-		err = ipoib_txq_join_in(txq);
-
-	return err;
 }
 
 /*

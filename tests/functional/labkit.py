@@ -622,6 +622,39 @@ def spray(host, address):
     on(host, sys.executable, "-c", SPRAY, address)
 
 
+FROM_PORT = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("", int(sys.argv[2])))
+    for _ in range(int(sys.argv[3])):
+        one.sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+def send_from(host, port, address, count=1):
+    """Small datagrams from one port: one flow, which leaves by one queue."""
+    on(host, sys.executable, "-c", FROM_PORT, address, port, count)
+
+
+def find_flow(host, address, wanted):
+    """A source port whose datagrams leave by a wanted queue.
+
+    Flows are spread over the queues, and nothing is under way.
+    """
+    def sent():
+        return packets_by_queue(ethtool_stats(host))
+
+    for port in range(20000, 20200):
+        before = sent()
+        send_from(host, port, address)
+        now = wait_until("it is sent", lambda old=before: (
+            lambda new: new != old and new)(sent()))
+        moved = [queue for queue in now if now[queue] > before[queue]]
+        if len(moved) == 1 and wanted(moved[0]):
+            return port, moved[0]
+    raise LabError("no flow leaves by such a queue")
+
+
 def byte_limits(host, file):
     """A number of each queue's byte limit."""
     return [int(word) for word in on(

@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from cablekit import Datagram, capture, packets
-from labkit import (KERNEL, ethtool_stats, has_carrier, ip4, lid, link, on,
-                    packets_by_queue, ping, spray, spread_flows, tx_queues,
-                    wait_until)
+from labkit import (KERNEL, attr, credulous, ethtool_stats, fault, find_flow,
+                    has_carrier, ip4, lid, link, on, packets_by_queue, ping,
+                    queue_pairs, send_from, spray, spread_flows,
+                    tx_queues, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("queues")]
 
@@ -187,6 +188,36 @@ def test_what_tells_the_address_leaves_by_its_queue_pair(tmp_path):
     for name in ("arp", "nd", "multicast"):
         assert set(found[name]) == {known}, name
     assert len(set(found["udp"])) > 1
+
+
+@pytest.mark.needs("heals")
+def test_queue_above_the_first_is_recreated_alone():
+    """Its completion queue is in error: nothing but that queue changes."""
+    def unchanged():
+        return (link(1)["address"], attr(1, "carrier_changes"),
+                ethtool_stats(1)["join_voids"])
+
+    with tx_queues(1, 4), credulous(1):
+        spread_flows(1)
+        ping(1, ip4(2))
+        port, queue = find_flow(1, ip4(2), lambda queue: queue)
+        before, pairs = unchanged(), set(queue_pairs(1))
+        recreated = ethtool_stats(1)["heal_recreate"]
+        with fault("fab1", "completions", "overflow nth=1 dir=send") as failure:
+            send_from(1, port, ip4(2))
+            wait_until("its completion queue fails", lambda: failure.hit)
+            wait_until("it is recreated", lambda: ethtool_stats(
+                1)["heal_recreate"] > recreated)
+        wait_until("it is in RTS", lambda: all(
+            pair["state"] == "RTS" for pair in queue_pairs(1).values()))
+        assert unchanged() == before
+        gone = pairs - set(queue_pairs(1))
+        assert len(gone) == 1 and len(queue_pairs(1)) == len(pairs)
+        sent = queue_packets(1)[queue]
+        send_from(1, port, ip4(2))
+        wait_until("it sends", lambda: queue_packets(1)[queue] > sent)
+        assert ethtool_stats(1)["heal_recreate"] == recreated + 1
+    ping(1, ip4(2), 5)
 
 
 def test_each_queue_has_a_queue_pair():
