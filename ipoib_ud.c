@@ -1602,15 +1602,21 @@ static int ipoib_ud_trim(struct ipoib_dev *ipd)
 	return err;
 }
 
-/* RTNL. Does nothing wait before the queues from @count on any more? */
+/*
+ * RTNL. Does nothing wait before the queues from @count on any more? A qdisc of
+ * all queues is not waited for: under traffic it is never empty.
+ */
 static bool ipoib_ud_is_led_away(struct net_device *dev, unsigned int count)
 {
+	struct netdev_queue *first = netdev_get_tx_queue(dev, 0);
 	struct netdev_queue *queue;
 	unsigned int i;
 
 	for (i = count; i < dev->real_num_tx_queues; i++) {
 		queue = netdev_get_tx_queue(dev, i);
-		if (qdisc_qlen_sum(rtnl_dereference(queue->qdisc_sleeping)))
+		if (rcu_access_pointer(queue->qdisc_sleeping) !=
+		    rcu_access_pointer(first->qdisc_sleeping) &&
+		    qdisc_qlen_sum(rtnl_dereference(queue->qdisc_sleeping)))
 			return false;
 	}
 
@@ -1618,8 +1624,9 @@ static bool ipoib_ud_is_led_away(struct net_device *dev, unsigned int count)
 }
 
 /*
- * RTNL. The stack throws away what waits before a queue that is taken from it,
- * so nothing is sent there any more when that happens.
+ * RTNL. The stack drops what waits before a queue that is taken from it, so
+ * nothing is sent there any more when that happens. Where all queues share a
+ * qdisc it drops all that waits, as with any driver.
  */
 static int ipoib_ud_set_real(struct ipoib_dev *ipd, unsigned int count)
 {

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, SLOW, counters, edit, ethtool_stats, fault,
+from labkit import (FABRIC, SLOW, byte_limits, counters, edit, ethtool_stats, fault,
                     has_carrier, ip4, kernel_log, link_up, mentions, numbers,
                     on, ping, queue_pairs, run, spray, spread_flows, start_on,
                     table, traced, wait_until)
@@ -279,6 +279,51 @@ def test_a_flood_is_whole_while_rings_and_queues_change():
         arrived, lost = map(int, receiver.communicate()[0].split())
     assert count > 1000
     assert arrived + lost + no_room() - full == count
+
+
+# Datagrams without end.
+POUR = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    s.sendto(bytes(1000), (sys.argv[1], 9))
+"""
+
+
+@contextlib.contextmanager
+def shared_qdisc():
+    """All of host 1's queues have one, in which packets always wait."""
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    limits = "/sys/class/net/ib0/queues/tx-*/byte_queue_limits/limit_max"
+    before = byte_limits(1, "limit_max")[0]
+    ping(1, ip4(2))
+    on(1, "sh", "-c", f"for file in {limits}; do echo 2000 > $file; done")
+    on(1, "tc", "qdisc", "replace", "dev", "ib0", "root", "fq_codel")
+    senders = []
+    try:
+        with fault("fab1", "completions", "delay_us=5000 dir=send"):
+            senders = [start_on(1, sys.executable, "-c", POUR, ip4(2))
+                       for _ in range(2)]
+            wait_until("packets wait", lambda: " backlog 0b" not in on(
+                1, "tc", "-s", "qdisc", "show", "dev", "ib0").stdout)
+            yield
+    finally:
+        for sender in senders:
+            sender.kill()
+            sender.wait()
+        on(1, "tc", "qdisc", "del", "dev", "ib0", "root")
+        on(1, "sh", "-c",
+           f"for file in {limits}; do echo {before} > $file; done")
+
+
+def test_queues_are_taken_away_at_once_from_a_shared_qdisc():
+    """It is never empty, and RTNL is held meanwhile: 2 s are too long."""
+    with shared_qdisc():
+        began = time.monotonic()
+        assert change("-L", "ib0", "tx", 2)
+        assert time.monotonic() - began < 1.5
+        assert queues() == 2
+    ping(1, ip4(2), 5)
 
 
 FLOOD = """
