@@ -12,12 +12,21 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, SLOW, byte_limits, counters, edit, ethtool_stats, fault,
-                    has_carrier, ip4, kernel_log, link_up, mentions, numbers,
-                    on, ping, queue_pairs, run, spray, spread_flows, start_on,
-                    table, traced, wait_until)
+from labkit import (FABRIC, SLOW, byte_limits, counters, edit, ethtool_stats,
+                    fault, find_flow, has_carrier, ip4, kernel_log, link_up,
+                    mentions, numbers, on, packets_by_queue, ping, queue_pairs,
+                    run, send_from, spray, spread_flows, start_on, table,
+                    traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
+
+
+BROADCAST = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.sendto(b"x", (sys.argv[1], 9))
+"""
 
 
 def queues():
@@ -90,6 +99,22 @@ def test_rings_with_packets_under_way_stay_all_as_they_are():
     ping(1, ip4(2), 5)
 
 
+def test_queues_before_a_busy_one_go_on_after_rings_stay():
+    """The change begins with the first queue, and the last one is busy."""
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    spread_flows(1)
+    ping(1, ip4(2))
+    port, _ = find_flow(1, ip4(2), lambda queue: queue == 3)
+    with fault("fab1", "completions", "stall dir=send"):
+        send_from(1, port, ip4(2))
+        wait_until("the last queue is busy", lambda: in_flight(3))
+        assert not change("-G", "ib0", "tx", 1024)
+    before = packets_by_queue(ethtool_stats(1))[0]
+    on(1, sys.executable, "-c", BROADCAST, "10.44.0.255")
+    wait_until("the first queue sends", lambda: packets_by_queue(
+        ethtool_stats(1))[0] > before)
+
+
 def restart_begins():
     """Move the P_Key in the table: the queue pairs are taken out of RTS."""
     free = max(table(1, "pkeys")) + 1
@@ -119,14 +144,6 @@ def test_queues_come_and_go_while_the_transport_restarts(count):
     finally:
         edit(1, "pkeys", "0 0xffff")
         edit(1, "pkeys", f"{free} 0")
-
-
-BROADCAST = """
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-s.sendto(b"x", (sys.argv[1], 9))
-"""
 
 
 @pytest.fixture

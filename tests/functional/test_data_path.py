@@ -13,7 +13,8 @@ import pytest
 from labkit import (DRIVER, MTU, PARTITIONS, SLOW, attr, byte_limits,
                     ethtool_stats, fault, generous_limits, ip4, ip6, iperf,
                     link, on, ping, queue_pairs, reread_partitions,
-                    restart_opensm, run, snmp, spray, start_on, table, wait_until)
+                    restart_opensm, run, snmp, spray, start_on, table,
+                    wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -136,6 +137,22 @@ def test_who_sends_by_way_of_another_host_is_told_the_mtu(behind, address):
         assert behind.ping(address, 5000)
     if DRIVER == "ours":
         assert ethtool_stats(1)["drop_tx_too_big"] > before["drop_tx_too_big"]
+
+
+@pytest.mark.parametrize("address", [ip4(2), ip6(2)])
+def test_pmtu_is_told_from_the_first_byte_too_many(behind, address):
+    family, headers = ("-6", 48) if ":" in address else ("-4", 28)
+    full = MTU - headers
+    wait_until("it is forwarded", lambda: behind.ping(address, 56))
+    with generous_route(1, address, "lock"):
+        assert behind.ping(address, full, "-M", "do")
+        # as many as the header in front of it has
+        for more in (1, 4):
+            assert not behind.ping(address, full + more, "-M", "do")
+            wait_until("the MTU is known",
+                       lambda: behind.learnt(address) == MTU)
+            behind.run("ip", family, "route", "flush", "cache")
+        assert behind.ping(address, full, "-M", "do")
 
 
 def test_forwarded_flows_use_every_queue_of_the_next_device(behind):
@@ -319,6 +336,29 @@ def test_a_packet_says_for_whom_it_was(target, kind):
     finally:
         hearer.kill()
         hearer.wait()
+
+
+SEND_TO = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ib0")
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+for _ in range(100):
+    s.sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+def test_broadcasts_are_not_counted_as_multicast():
+    def counts():
+        return [int(attr(2, f"statistics/{name}"))
+                for name in ("rx_packets", "multicast")]
+
+    for target, is_multicast in (("224.0.0.1", True), ("10.44.0.255", False)):
+        packets, before = counts()
+        on(1, sys.executable, "-c", SEND_TO, target)
+        wait_until("all are there", lambda n=packets: counts()[0] >= n + 100)
+        # beside what hosts say to each other by themselves
+        assert (counts()[1] - before >= 100) == is_multicast
 
 
 def taken(host):

@@ -288,6 +288,38 @@ def test_a_queue_pair_in_error_is_started_anew():
 
 
 @pytest.mark.needs("heals")
+def test_queue_pair_that_fails_again_and_again_is_recreated():
+    """Nine times in 10 s are too many."""
+    def recovered():
+        stats = ethtool_stats(1)
+        return stats["heal_reset"], stats["heal_recreate"]
+
+    resets, recreated = recovered()
+    for turn in range(9):
+        first = min(qpn for qpn in queue_pairs(1) if qpn > 1)
+        (FABRIC / "fab1/qp_state").write_text(f"{first:#x} err")
+        wait_until("it is recovered",
+                   lambda n=turn: sum(recovered()) > resets + recreated + n)
+        wait_until("it is in RTS", lambda: all(
+            pair["state"] == "RTS" for pair in queue_pairs(1).values()))
+    assert recovered() == (resets + 8, recreated + 1)
+    up_again(1)
+
+
+@pytest.mark.needs("heals")
+def test_queue_that_is_not_full_is_recovered_when_it_stands_still():
+    """The stack's watchdog looks at queues that are stopped alone."""
+    ping(1, ip4(2))
+    before = ethtool_stats(1)["heal_rearm"]
+    with fault("fab1", "completions", "stall dir=send"):
+        ping(1, ip4(2), 1, check=False)
+        wait_until("it is recovered",
+                   lambda: ethtool_stats(1)["heal_rearm"] > before)
+    wait_until("host 2 answers", lambda: answers(1, 2))
+    ping(1, ip4(2), 10)
+
+
+@pytest.mark.needs("heals")
 def test_queue_pair_that_rejects_every_send_is_reset():
     """No completion tells of that, and no packet is left that waits."""
     ping(1, ip4(2))

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from labkit import (HOSTS, ethtool_stats, has_carrier, ip4, ip6, iperf, on,
-                    ping, snmp, start_on, wait_until)
+from labkit import (HOSTS, carry, ethtool_stats, has_carrier, ip4, ip6, iperf,
+                    on, ping, snmp, start_on, wait_until)
 from offloadkit import LAB, checked, growth, rx_csum
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.lab(**LAB)]
@@ -145,6 +145,29 @@ def test_large_sends_are_cut_by_the_hca():
         iperf(1, 2, "-t", 2)
     assert sender("lso_requests") > 10
     assert sender("lso_segments") > 2 * sender("lso_requests")
+
+
+@needs("lso")
+@needs("rings")
+def test_large_sends_shrink_to_the_mtu():
+    """A peer announces more than the group carries, and a route believes it."""
+    ping(1, ip4(2))
+    before, sender = ethtool_stats(1), growth(1)
+    routes = ((1, ip4(2), "mtu", 9000), (2, ip4(1), "advmss", 8000))
+    for host, address, *words in routes:
+        on(host, "ip", "route", "add", address, "dev", "ib0", *words)
+    try:
+        with checked():
+            carry(1, 2, 4 << 20)
+    finally:
+        for host, address, *_ in routes:
+            on(host, "ip", "route", "del", f"{address}/32", "dev", "ib0")
+        on(1, "ip", "route", "flush", "cache")
+    assert sender("lso_requests") > 10
+    now = ethtool_stats(1)
+    assert now["drop_tx_too_big"] > before["drop_tx_too_big"]
+    # the HCA would have failed a large send of such packets
+    assert now["drop_tx_error"] == before["drop_tx_error"]
 
 
 @needs("lso")

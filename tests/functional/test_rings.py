@@ -11,9 +11,10 @@ import pytest
 
 from groupkit import member
 from labkit import (FABRIC, SLOW, attr, completion_queues, ethtool_stats,
-                    fault, inject, ip4, iperf, lid, link, link_up, numbers, on,
-                    packets_by_queue, ping, pinging, queue_pairs, spray,
-                    spread_flows, start_on, wait_until)
+                    fault, find_flow, inject, ip4, iperf, lid, link, link_up,
+                    numbers, on, packets_by_queue, ping, pinging, queue_pairs,
+                    send_from, spray, spread_flows, start_on, traced,
+                    wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -279,6 +280,65 @@ def test_an_address_handle_dies_though_a_queue_is_added(as_before):
             on(1, "ethtool", "-L", "ib0", "tx", 2)
         wait_until("the handle is gone", lambda: GROUP not in handles.read_text())
     ping(1, ip4(2), 5)
+
+
+TO_GROUP = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ib0")
+s.sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+def test_address_handle_dies_though_queue_is_recreated(as_before):
+    """A queue that comes back goes on counting where it had been."""
+    on(1, "ethtool", "-L", "ib0", "tx", 4)
+    spread_flows(1)
+    ping(1, ip4(2))
+    port, _ = find_flow(1, ip4(2), lambda queue: queue == 3)
+    before = packets_by_queue(ethtool_stats(1))[3]
+    send_from(1, port, ip4(2), 500)
+    wait_until("all are sent", lambda: packets_by_queue(
+        ethtool_stats(1))[3] >= before + 500)
+    handles = FABRIC / "fab1/ahs"
+    groups = FABRIC / "fab1/port1/groups"
+    with member(1, "239.1.2.3") as listener:
+        wait_until("the group has a handle", lambda: GROUP in handles.read_text())
+        with fault("fab1", "completions", "stall dir=send"):
+            # by the first queue
+            on(1, sys.executable, "-c", TO_GROUP, "224.0.0.1")
+            wait_until("completions wait", lambda: any(
+                one["held"] for one in completion_queues(1)))
+            listener.leave()
+            wait_until("the group is left", lambda: GROUP not in groups.read_text())
+            # nothing tells of the moment when the handle has looked at them
+            time.sleep(0.5 * SLOW)
+            assert GROUP in handles.read_text()
+            on(1, "ethtool", "-L", "ib0", "tx", 1)
+            on(1, "ethtool", "-L", "ib0", "tx", 4)
+        wait_until("the handle is gone", lambda: GROUP not in handles.read_text())
+    ping(1, ip4(2), 5)
+
+
+def test_pages_of_the_receive_ring_return_when_it_goes_down(where):
+    """Those too that were kept at hand: no page pool holds on to any."""
+    ping(1, where.peer, 20)
+
+    def in_pools():
+        """Pages by page pool, of those that are being destroyed."""
+        return {pool: int(pages) for pool, pages in re.findall(
+            r"page_pool_release: page_pool=(\S+) inflight=(-?\d+)",
+            "\n".join(lines()))}
+
+    with traced("page_pool/page_pool_release") as lines:
+        on(1, "ip", "link", "set", where.name, "down")
+        try:
+            wait_until("no page is left", lambda: in_pools() and not any(
+                in_pools().values()))
+            # heads of packets, and the rest of large ones
+            assert len(in_pools()) == 2
+        finally:
+            where.down_and_up()
 
 
 def test_moderation_is_asked_for_and_remembered(where):
