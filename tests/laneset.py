@@ -9,10 +9,12 @@ DRIVERS = ("none", "stock", "ours")
 UML = ("uml", "kasan", "debug")
 DEBIAN = ("6.1", "6.12", "7.3")
 CROSS = ("arm64", "s390x")
-# HCAs 1 and 2 do everything, 3 and 4 one family each, 0 nothing.
+# HCAs 1 and 2 do everything, 3 and 4 one family each, 0 nothing. And what only
+# a few tests want.
 OFFLOADS = {"label": "offloads",
             "hca": ["csum=on", "lso=on", "3:csum=ipv4", "3:lso=ipv4",
-                    "4:csum=ipv6", "4:lso=ipv6", "0:csum=off", "0:lso=off"]}
+                    "4:csum=ipv6", "4:lso=ipv6", "0:csum=off", "0:lso=off",
+                    "3:post_in_reset=on"]}
 # Labs with options that some tests ask for, see functional/conftest.py.
 VARIANTS = (
     {"label": "two-sms", "sm": 2, "mtu": 4092},

@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from labkit import (FABRIC, SLOW, byte_limits, counters, edit, ethtool_stats,
-                    fault, find_flow, has_carrier, ip4, kernel_log, link_up,
+from labkit import (FABRIC, SLOW, byte_limits, counters, ethtool_stats, fault,
+                    find_flow, has_carrier, ip4, kernel_log, link_up,
                     mentions, numbers, on, packets_by_queue, ping, queue_pairs,
-                    run, send_from, spray, spread_flows, start_on, table,
+                    run, send_from, spray, spread_flows, start_on,
                     traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
@@ -115,15 +115,16 @@ def test_queues_before_a_busy_one_go_on_after_rings_stay():
         ethtool_stats(1))[0] > before)
 
 
-def restart_begins():
-    """Move the P_Key in the table: the queue pairs are taken out of RTS."""
-    free = max(table(1, "pkeys")) + 1
-    edit(1, "pkeys", f"{free} 0xffff")
-    edit(1, "pkeys", "0 0")
+def restart_begins(failure):
+    """The first queue's completion queue fails: only new ones help.
+
+    The queue pairs are taken out of RTS. @failure holds receives back.
+    """
+    failure.path.write_text("overflow nth=1 dir=send")
+    on(1, sys.executable, "-c", BROADCAST, "10.44.0.255")
     wait_until("the queue pairs are stopped", lambda: all(
         pair["state"] == "ERR" for qpn, pair in queue_pairs(1).items()
         if qpn > 1))
-    return free
 
 
 @pytest.mark.core
@@ -131,19 +132,15 @@ def restart_begins():
 def test_queues_come_and_go_while_the_transport_restarts(count):
     on(1, "ethtool", "-L", "ib0", "tx", 4)
     ping(1, ip4(2))
-    with fault("fab1", "completions", "stall dir=recv"):
-        free = restart_begins()
+    with fault("fab1", "completions", "stall dir=recv") as failure:
+        restart_begins(failure)
         assert change("-L", "ib0", "tx", count)
-    try:
-        wait_until("carrier", lambda: has_carrier(1), timeout=60)
-        wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
-                   timeout=60)
-        ready = [qpn for qpn, pair in queue_pairs(1).items()
-                 if qpn > 1 and pair["state"] == "RTS"]
-        assert len(ready) == queues() == count
-    finally:
-        edit(1, "pkeys", "0 0xffff")
-        edit(1, "pkeys", f"{free} 0")
+    wait_until("carrier", lambda: has_carrier(1), timeout=60)
+    wait_until("it answers", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+    ready = [qpn for qpn, pair in queue_pairs(1).items()
+             if qpn > 1 and pair["state"] == "RTS"]
+    assert len(ready) == queues() == count
 
 
 @pytest.fixture

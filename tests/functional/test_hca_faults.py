@@ -361,6 +361,66 @@ def test_completion_queue_that_is_not_armed_is_armed_again():
         ping(2, ip4(1), 10)
 
 
+def posted(host):
+    """Receive buffers that the HCA has of a host's first queue pair."""
+    pairs = queue_pairs(host)
+    return int(pairs[min(qpn for qpn in pairs if qpn > 1)]["rq"].split("/")[0])
+
+
+@pytest.mark.needs("heals")
+@pytest.mark.lab(hca=["3:post_in_reset=on"])
+def test_no_receive_is_posted_while_queue_pair_is_reset():
+    """This HCA would take it, and have the same buffers twice in the end.
+
+    Its ring is dry, so no buffer comes back flushed and gives a warning.
+    """
+    ping(1, ip4(3))
+    full, before = posted(3), ethtool_stats(3)["heal_reset"]
+    first = min(qpn for qpn in queue_pairs(3) if qpn > 1)
+    with fault("fab3", "verbs", "post_recv every=1 errno=ENOMEM") as post:
+        def is_dry():
+            on(1, "/usr/bin/python3", "-c", SEND_200, ip4(3))
+            return not posted(3)
+
+        wait_until("the ring is dry", is_dry)
+        post.path.write_text("post_recv nth=1 delay_us=500000")
+        wait_until("a post takes its time", lambda: post.hit)
+        (FABRIC / "fab3/qp_state").write_text(f"{first:#x} err")
+        wait_until("it is reset",
+                   lambda: ethtool_stats(3)["heal_reset"] > before)
+    wait_until("host 3 answers", lambda: answers(1, 3))
+    wait_until("the ring is full", lambda: posted(3) > full - 32)
+    assert posted(3) <= 512
+    ping(1, ip4(3), 20, "-s", 1900)
+
+
+@pytest.mark.needs("heals")
+@pytest.mark.parametrize("direction", ["recv", "send"])
+def test_completion_that_does_not_match_resets_its_queue_pair(direction):
+    """What comes behind it would not match either."""
+    ping(1, ip4(2))
+    before = ethtool_stats(1)["heal_reset"]
+    with fault("fab1", "completions", "wr_id nth=1 xor=0x1000000000000 "
+               f"dir={direction}") as failure:
+        answers(1, 2)
+        wait_until("one does not match", lambda: failure.hit)
+        wait_until("it is reset",
+                   lambda: ethtool_stats(1)["heal_reset"] > before)
+    wait_until("host 2 answers", lambda: answers(1, 2))
+    ping(1, ip4(2), 10)
+
+
+@pytest.mark.needs("heals")
+def test_lost_receive_event_is_made_up_for():
+    """By the periodic check; nothing else tells of what has come in."""
+    ping(2, ip4(1))
+    with fault("fab1", "completions", "lose_event nth=1 dir=recv") as failure:
+        answers(2, 1)
+        wait_until("an event is lost", lambda: failure.hit)
+        wait_until("host 1 answers", lambda: answers(2, 1))
+        ping(2, ip4(1), 10)
+
+
 # --- HCAs that come and go ----------------------------------------------------
 
 @contextlib.contextmanager
