@@ -279,6 +279,22 @@ def test_formats_of_tracepoints_can_be_decoded():
         assert not re.search(r"\bIPOIB_", text), text
 
 
+SOURCES = pathlib.Path(__file__).resolve().parents[2]
+# the last of an enum counts the others
+COUNTS = ("_EVENTS", "_STATES", "_STAGES", "_REASONS")
+
+
+def test_every_traced_value_has_a_name():
+    traced_names = set(re.findall(r"TRACE_DEFINE_ENUM\((\w+)\)", (
+        SOURCES / "ipoib_trace.h").read_text(encoding="utf-8")))
+    text = "".join(path.read_text(encoding="utf-8")
+                   for path in sorted(SOURCES.glob("ipoib*.h")))
+    for body in re.findall(r"^enum \w+ \{(.*?)^\};", text, re.M | re.S):
+        names = {name for name in re.findall(r"(\w+),", body)
+                 if not name.endswith(COUNTS)}
+        assert not names & traced_names or names <= traced_names
+
+
 def test_drops_have_the_same_names_in_traces_and_statistics():
     text = (TRACING / "events/ipoib/ipoib_drop/format").read_text()
     assert [f"drop_{name}" for name in re.findall(r'\d+, "(\w+)" }', text)] == \
