@@ -184,6 +184,15 @@ def test_slow_post_counts_calls():
     assert result["ns"] >= 4 * 50_000_000
 
 
+def test_slow_post_of_receives():
+    """A ring of 1024 receives is filled one by one."""
+    with fault("fab2", "verbs", "post_recv every=100 delay_us=30000") as delay:
+        start = time.monotonic()
+        assert loop(1, 2, messages=10)["received"] == 10
+        assert time.monotonic() - start >= 0.3
+        assert delay.hit == 10
+
+
 def moved_during_a_slow_post():
     """A loop() whose queue pair went to SQE before the first send was posted."""
     posted = 0
