@@ -159,23 +159,21 @@ static void fab_news_dispatch(struct fab_hca *hca, struct fab_port *port,
  * @port: the port; of a switch there is nothing to tell here, its traps are
  *	sent by a timer
  *
+ * What happens while ib_core registers the HCA waits until it listens.
  * Context: any, ctl is not held. ib_core hands events to a workqueue.
  */
 void fab_news_publish(struct fab_port *port)
 {
-	unsigned long flags, news;
+	unsigned long flags, news = 0;
 	struct fab_hca *hca;
-
-	spin_lock_irqsave(&fabric.ctl, flags);
-	news = port->news;
-	port->news = 0;
-	spin_unlock_irqrestore(&fabric.ctl, flags);
-	if (!news)
-		return;
 
 	rcu_read_lock();
 	hca = rcu_dereference(port->node->hca);
+	spin_lock_irqsave(&fabric.ctl, flags);
 	if (hca && READ_ONCE(hca->listening))
+		swap(news, port->news);
+	spin_unlock_irqrestore(&fabric.ctl, flags);
+	if (news)
 		fab_news_dispatch(hca, port, news);
 	rcu_read_unlock();
 }

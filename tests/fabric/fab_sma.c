@@ -236,6 +236,7 @@ void fab_sma_port_init(struct fab_port *port)
 
 	fab_violations_clear(port, FAB_VIOLATION_PKEY);
 	fab_violations_clear(port, FAB_VIOLATION_QKEY);
+	port->news = 0;
 	port->mkey_leased = false;
 	port->mtu_bytes = ib_mtu_enum_to_int(mtu);
 	port->prefix = cpu_to_be64(0xfe80000000000000ULL);

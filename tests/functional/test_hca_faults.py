@@ -6,14 +6,15 @@ import os
 import pathlib
 import re
 import subprocess
+import threading
 
 import pytest
 
 from endurance import assert_not_grown, memory_kib
-from labkit import (DRIVER, FABRIC, all_active, byte_limits,
-                    completion_queues, edit, ethtool_stats, events, fault, has_carrier, iperf, ip4, ip6,
-                    lid, on, opensm_held, ping, plug, queue_pairs, run, start_on,
-                    table, wait_until)
+from labkit import (DRIVER, FABRIC, all_active, byte_limits, completion_queues,
+                    edit, ethtool_stats, events, fault, has_carrier, iperf, ip4,
+                    ip6, lid, on, opensm_held, ping, plug, port_is_active,
+                    queue_pairs, run, start_on, switch_port, table, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -488,6 +489,34 @@ def test_hca_leaves_a_hundred_times_under_traffic():
             before = memory_kib()
     assert_not_grown(before, rounds)
     up_again(2)
+
+
+def came_up_while_it_was_registered():
+    """(in time, PORT_ACTIVE events) of a port that came up meanwhile."""
+    plug(2, "0")
+    before = events("fab2/port1")["PORT_ACTIVE"]
+    plugging = threading.Thread(target=plug, args=(2,))
+    with fault("fab2", "verbs", "create_qp nth=1 delay_ms=4000") as delay:
+        plugging.start()
+        try:
+            wait_until("the driver makes a queue pair", lambda: delay.hit)
+            (FABRIC / f"switch0/port{switch_port(2)}/link").write_text("up")
+            wait_until("its port is ACTIVE", lambda: port_is_active(2))
+            in_time = plugging.is_alive()
+        finally:
+            plugging.join()
+    run("lab-hosts", "adopt", 2)
+    return in_time, events("fab2/port1")["PORT_ACTIVE"] - before
+
+
+def test_port_that_comes_up_while_its_hca_is_registered():
+    """ib_core hears of it when it listens, and so does the driver."""
+    raised = wait_until("it came up in time", lambda: [
+        raised for in_time, raised in [came_up_while_it_was_registered()]
+        if in_time])
+    assert raised[0] >= 1
+    up_again(2)
+    ping(1, ip4(2))
 
 
 # --- What a subnet manager moves ----------------------------------------------
