@@ -43,6 +43,7 @@
 #include <linux/bits.h>
 #include <linux/if_arp.h>
 #include <linux/if_infiniband.h>
+#include <linux/ipv6.h>
 #include <linux/list.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -306,6 +307,8 @@ enum ipoib_path_state {
  * @retry: queries in vain
  * @refusals: times the subnet administrator said no in a row
  * @retry_at: no query before this, in jiffies
+ * @found: when it was found, in jiffies
+ * @lifetime: after how many jiffies it is queried again when it is used
  * @answer_status: of the last query
  * @answer: its record, valid when the status is 0
  * @waiter: for the answer
@@ -329,6 +332,8 @@ struct ipoib_path {
 	struct ipoib_retry retry;
 	u32 refusals;
 	unsigned long retry_at;
+	unsigned long found;
+	unsigned long lifetime;
 	int answer_status;
 	struct sa_path_rec answer;
 	struct ipoib_sa_waiter waiter;
@@ -342,6 +347,8 @@ struct ipoib_path {
  * @ha: key; all 20 bytes count
  * @path: way to its GID, never changes; holds a reference
  * @used: last use in jiffies; written by any sender, read by the collector
+ * @probed: when the stack last asked that address whether it is there, in
+ *	jiffies; written by any sender
  * @on_path: entry of the path's list, guarded by resolve.lock
  * @parked: packets that wait for the path, guarded by resolve.lock
  * @parked_bytes: their memory; the same
@@ -352,6 +359,7 @@ struct ipoib_neigh {
 	struct ipoib_hwaddr ha __aligned(4);
 	struct ipoib_path *path;
 	unsigned long used;
+	unsigned long probed;
 	struct list_head on_path;
 	struct sk_buff_head parked;
 	u32 parked_bytes;
@@ -1508,6 +1516,24 @@ void ipoib_parked_drop(struct ipoib_dev *ipd, struct sk_buff_head *parked,
 		       enum ipoib_drop_reason reason);
 void ipoib_parked_resend(struct ipoib_dev *ipd, struct sk_buff_head *parked);
 
+/* The type of an ICMPv6 message, 0 for every other packet of IPv6. */
+static inline u8 ipoib_skb_icmp6_type(const struct sk_buff *skb)
+{
+	struct ipv6hdr ip6_room;
+	const struct ipv6hdr *ip6;
+	const u8 *type;
+	u8 type_room;
+
+	ip6 = skb_header_pointer(skb, IPOIB_HARD_LEN, sizeof(ip6_room),
+				 &ip6_room);
+	if (!ip6 || ip6->nexthdr != IPPROTO_ICMPV6)
+		return 0;
+
+	type = skb_header_pointer(skb, IPOIB_HARD_LEN + sizeof(*ip6),
+				  sizeof(type_room), &type_room);
+	return type ? *type : 0;
+}
+
 /* ---- ipoib_neigh.c: address handles, paths, neighbours ------------------- */
 
 struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,
@@ -1543,6 +1569,9 @@ static inline bool ipoib_sa_is_no(int status)
 {
 	return status == -EINVAL;
 }
+
+/* how long the reply to a query is good for others, and not queried again */
+#define IPOIB_SA_FRESH_MS	2000
 
 int ipoib_sa_init(struct ipoib_sa *sa, struct ib_device *ibdev);
 void ipoib_sa_exit(struct ipoib_sa *sa);

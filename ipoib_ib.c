@@ -859,23 +859,6 @@ netdev_tx_t ipoib_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	return NETDEV_TX_OK;
 }
 
-static bool ipoib_tx_is_nd(const struct sk_buff *skb)
-{
-	struct ipv6hdr ip6_room;
-	const struct ipv6hdr *ip6;
-	const u8 *type;
-	u8 type_room;
-
-	ip6 = skb_header_pointer(skb, IPOIB_HARD_LEN, sizeof(ip6_room),
-				 &ip6_room);
-	if (!ip6 || ip6->nexthdr != IPPROTO_ICMPV6)
-		return false;
-
-	type = skb_header_pointer(skb, IPOIB_HARD_LEN + sizeof(*ip6),
-				  sizeof(type_room), &type_room);
-	return type && ipoib_nd_type(*type);
-}
-
 /*
  * Some receivers take the source queue pair of these for the sender's address,
  * so they leave by the one that is in it.
@@ -896,7 +879,7 @@ static bool ipoib_tx_needs_first_queue(const struct sk_buff *skb)
 	case ETH_P_RARP:
 		return true;
 	case ETH_P_IPV6:
-		return ipoib_tx_is_nd(skb);
+		return ipoib_nd_type(ipoib_skb_icmp6_type(skb));
 	default:
 		return false;
 	}

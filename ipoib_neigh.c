@@ -16,6 +16,7 @@
 
 #include <net/arp.h>
 #include <net/dst_metadata.h>
+#include <net/ndisc.h>
 #include <net/neighbour.h>
 
 #include <rdma/ib_sa.h>
@@ -36,6 +37,16 @@
 
 /* after a subnet manager change, queries spread over this time */
 #define IPOIB_PATH_SPREAD_MS	500
+
+/* a second probe within this says that the first one was lost */
+#define IPOIB_PROBE_MS		2000
+
+static struct ipoib_param ipoib_path_max_age = {
+	.value = 3600, .min = 1, .max = 86400
+};
+module_param_cb(path_max_age, &ipoib_param_ops, &ipoib_path_max_age, 0644);
+MODULE_PARM_DESC(path_max_age,
+		 "Seconds after which a path in use is queried again (1-86400)");
 
 /* how old the time of a neighbour's last use may be; less than what is idle */
 #define IPOIB_USED_SLACK	HZ
@@ -619,6 +630,24 @@ static void ipoib_path_kick(struct ipoib_dev *ipd)
 	mod_delayed_work(ipd->wq, &ipd->resolve.work, 0);
 }
 
+/*
+ * The GID may be somewhere else by now: the path serves on, and the next packet
+ * that uses it queries it again. That is not before a reply would be another
+ * one than the last.
+ */
+static void __ipoib_path_doubt(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	if (path->state != IPOIB_PATH_READY)
+		return;
+
+	WRITE_ONCE(path->retry_at,
+		   path->found + msecs_to_jiffies(IPOIB_SA_FRESH_MS) + 1);
+	__ipoib_path_set_state(path, IPOIB_PATH_STALE);
+}
+
 /* A packet uses a path that is due for a fresh look. */
 static void ipoib_path_refresh(struct ipoib_path *path)
 {
@@ -849,6 +878,14 @@ static struct ipoib_ah *ipoib_path_make_ah(struct ipoib_path *path)
 	return ah;
 }
 
+/* Less up to a quarter: what was found together is not queried together. */
+static unsigned long ipoib_path_lifetime(void)
+{
+	unsigned long most = ipoib_param_value(&ipoib_path_max_age) * HZ;
+
+	return most - get_random_u32() % (most / 4 + 1);
+}
+
 static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	__must_hold(&path->ipd->link.lock)
 {
@@ -861,6 +898,8 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	old = __ipoib_path_swap_ah(path, ah);
 	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
+	path->found = jiffies;
+	path->lifetime = ipoib_path_lifetime();
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
 	/* good enough to send by, but it may have changed since */
 	if (path->outdated)
@@ -1015,6 +1054,8 @@ static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
 		goto err_free;
 
 	__ipoib_neigh_link(neigh);
+	/* a peer with another queue pair may be at another port, too */
+	__ipoib_path_doubt(path);
 	trace_ipoib_neigh(ipd->netdev, (const u8 *)ha, true);
 	ipoib_count(ipd, IPOIB_N_NEIGH_ADDS);
 	return neigh;
@@ -1127,6 +1168,45 @@ drop:
 	return NULL;
 }
 
+/* A request by ARP or ND to the address itself, to see whether it is there. */
+static bool ipoib_neigh_is_probe(const struct sk_buff *skb)
+{
+	const struct ipoib_header *header = ipoib_header_at(skb->data);
+	struct arphdr arp_room;
+	const struct arphdr *arp;
+
+	switch (be16_to_cpu(header->encap.proto)) {
+	case ETH_P_ARP:
+		arp = skb_header_pointer(skb, IPOIB_HARD_LEN, sizeof(arp_room),
+					 &arp_room);
+		return arp && arp->ar_op == htons(ARPOP_REQUEST);
+	case ETH_P_IPV6:
+		return ipoib_skb_icmp6_type(skb) == NDISC_NEIGHBOUR_SOLICITATION;
+	default:
+		return false;
+	}
+}
+
+/*
+ * The stack repeats a probe after a second when nobody replies. One alone says
+ * nothing: each neighbour in use is probed twice a minute, so a query for each
+ * would be too many.
+ */
+static void ipoib_neigh_probed(struct ipoib_neigh *neigh)
+{
+	struct ipoib_resolve *resolve = &neigh->path->ipd->resolve;
+	unsigned long last = READ_ONCE(neigh->probed);
+
+	WRITE_ONCE(neigh->probed, jiffies | 1);
+	if (!last ||
+	    time_after(jiffies, last + msecs_to_jiffies(IPOIB_PROBE_MS)))
+		return;
+
+	spin_lock_bh(&resolve->lock);
+	__ipoib_path_doubt(neigh->path);
+	spin_unlock_bh(&resolve->lock);
+}
+
 /**
  * ipoib_neigh_resolve_rcu() - find the way to a unicast address
  * @ipd: interface
@@ -1154,6 +1234,8 @@ const struct ipoib_ah *ipoib_neigh_resolve_rcu(struct ipoib_dev *ipd,
 	/* many neighbours in use should not all have to be written back */
 	if (time_after(jiffies, READ_ONCE(neigh->used) + IPOIB_USED_SLACK))
 		WRITE_ONCE(neigh->used, jiffies);
+	if (unlikely(ipoib_neigh_is_probe(skb)))
+		ipoib_neigh_probed(neigh);
 	if (unlikely(READ_ONCE(neigh->path->state) == IPOIB_PATH_STALE))
 		ipoib_path_refresh(neigh->path);
 
@@ -1284,6 +1366,19 @@ static unsigned long ipoib_gc_interval(void)
 	return max_t(unsigned long, READ_ONCE(arp_tbl.gc_interval), HZ);
 }
 
+static void ipoib_path_check_age(struct ipoib_path *path)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+
+	if (READ_ONCE(path->state) != IPOIB_PATH_READY)
+		return;
+
+	spin_lock_bh(&resolve->lock);
+	if (time_after(jiffies, path->found + path->lifetime))
+		__ipoib_path_doubt(path);
+	spin_unlock_bh(&resolve->lock);
+}
+
 static void ipoib_neigh_expire(struct ipoib_dev *ipd, struct ipoib_neigh *neigh)
 {
 	struct ipoib_path *path = neigh->path;
@@ -1334,6 +1429,8 @@ static void ipoib_resolve_gc(struct work_struct *work)
 			continue;
 		if (time_after(jiffies, READ_ONCE(neigh->used) + idle))
 			ipoib_neigh_expire(ipd, neigh);
+		else
+			ipoib_path_check_age(neigh->path);
 	}
 	rhashtable_walk_stop(&iter);
 	rhashtable_walk_exit(&iter);

@@ -43,9 +43,6 @@
 /* how often to look for queries that have timed out, while any is in flight */
 #define IPOIB_SA_EXPIRE_MS	100
 
-/* how long an answer is good for others */
-#define IPOIB_SA_FRESH_MS	2000
-
 static struct ipoib_param ipoib_path_query_rate = {
 	.value = 100, .min = 1, .max = 10000
 };

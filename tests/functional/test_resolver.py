@@ -3,7 +3,9 @@
 
 import contextlib
 import errno
+import itertools
 import re
+import socket
 import sys
 import time
 
@@ -165,8 +167,9 @@ def test_a_path_there_is_not_is_asked_for_ever_more_seldom():
 
 
 @pytest.mark.parametrize("name, values", [
-    ("path_query_rate", (0, 10001)), ("path_query_burst", (0, 4097))])
-def test_limits_of_the_query_budget(name, values):
+    ("path_query_rate", (0, 10001)), ("path_query_burst", (0, 4097)),
+    ("path_max_age", (0, 86401))])
+def test_limits_of_the_parameters(name, values):
     path = PARAMETERS / name
     before = path.read_text()
     for value in values:
@@ -372,6 +375,77 @@ def test_event_while_a_query_is_in_flight():
     assert growth["path_shared"] == 0
 
 
+# of queue pairs that nobody has
+NUMBERS = itertools.count(0x600000)
+
+
+def queried(host):
+    """A path of host 1's is known, and not so new that its reply is shared."""
+    send(1, address(host), size=40)
+    with traced("ipoib/ipoib_path") as lines:
+        # IPOIB_SA_FRESH_MS, as a new neighbour is not heard before that
+        wait_until("a new neighbour is news", lambda: send(
+            1, f"{next(NUMBERS):08x}" + address(host)[8:], size=40) or
+            queries(lines(), host))
+        wait_until("its reply", lambda: all_are_fresh(lines()))
+
+
+@pytest.mark.core
+def test_path_is_queried_again_for_a_new_neighbour():
+    """Its GID may have moved. Once, however many new neighbours there are."""
+    ping(1, ip4(2))
+    queried(2)
+    with pinging(1, ip4(2), 0.01) as pinger:
+        queried(2)
+    assert pinger.lost == 0
+
+
+PROBE = """
+import socket, sys
+ours, theirs, me, you = (bytes.fromhex(word) for word in sys.argv[1:5])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+s.bind(("ib0", 0x0806))
+for _ in range(int(sys.argv[5])):
+    s.send(theirs + bytes.fromhex("08060000" "0020080014040001") + ours + me +
+           bytes(20) + you)
+"""
+
+
+def probe(host, other, count):
+    """ARP requests to the address that they are about."""
+    on(host, sys.executable, "-c", PROBE, address(host), address(other),
+       *(socket.inet_aton(ip4(one)).hex() for one in (host, other)), count)
+
+
+@pytest.mark.core
+def test_path_is_queried_again_when_a_probe_is_repeated():
+    """One that has its reply is not repeated, and says nothing."""
+    on(1, "ip", "neigh", "flush", "dev", "ib0")
+    queried(3)
+    with traced("ipoib/ipoib_path") as lines:
+        probe(1, 3, 1)
+        for _ in range(3):
+            send(1, address(3), size=40)
+        assert not any(AGES == change for _, _, change in changes(lines()))
+        # the path has to be older than what is shared
+        wait_until("it is queried", lambda: probe(1, 3, 2) or
+                   queries(lines(), 3))
+        wait_until("its reply", lambda: all_are_fresh(lines()))
+
+
+@pytest.mark.core
+def test_path_is_queried_again_at_its_maximum_age():
+    with hasty(), parameters(path_max_age=1), \
+            traced("ipoib/ipoib_path") as lines:
+        # the next look is soon
+        on(1, "ip", "link", "set", "ib0", "down")
+        link_up(1)
+        wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
+        with pinging(1, ip4(2), 0.01) as pinger:
+            wait_until("two more queries", lambda: queries(lines(), 2) >= 3)
+    assert pinger.lost == 0
+
+
 # --- What the stack believes --------------------------------------------------
 
 def colons(words):
@@ -435,7 +509,8 @@ def test_all_twenty_bytes_make_a_neighbour():
     send(1, *(start + address(2)[8:] for start in
               ("000007a1", "800007a1", "000007a2")), size=40, count=2)
     assert growth["neigh_adds"] == 3
-    assert growth["path_queries"] == 0
+    # that there are new ones may be news of the path, too
+    assert growth["path_queries"] <= 1
 
 
 @pytest.mark.core
