@@ -1262,7 +1262,7 @@ static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
 }
 
 /*
- * Moves what is due; says when the next will be, in jiffies from now. What is
+ * Moves what is due; says when to come back, in jiffies from now. What is
  * not due goes back to the list it came from, so that list is walked apart.
  */
 static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
@@ -1283,6 +1283,10 @@ static bool ipoib_resolve_waiting(struct ipoib_resolve *resolve,
 		waiting = true;
 		left = path->retry_at - jiffies;
 		*delay = min_t(unsigned long, *delay, max(left, 1L));
+	}
+	if (!list_empty(&resolve->todo)) {
+		waiting = true;
+		*delay = 0;
 	}
 	spin_unlock_bh(&resolve->lock);
 
@@ -1337,23 +1341,26 @@ static void ipoib_resolve_work(struct work_struct *work)
 	struct ipoib_resolve *resolve = &ipd->resolve;
 	enum ipoib_path_state state;
 	struct ipoib_path *path;
+	bool held_up = false;
 	unsigned long delay;
 	bool waiting;
 
 	mutex_lock(&ipd->link.lock);
-	waiting = ipoib_resolve_waiting(resolve, &delay);
+	ipoib_resolve_waiting(resolve, &delay);
 	while ((path = ipoib_resolve_next(resolve, &state))) {
 		if (state == IPOIB_PATH_ANSWERED) {
 			ipoib_path_answered(path);
 		} else if (state == IPOIB_PATH_WANTED &&
 			   !ipoib_path_query(path)) {
-			/* those that are left are all to be asked for */
-			waiting = true;
-			delay = ipoib_path_budget_delay();
+			held_up = true;
 			break;
 		}
 	}
 	ipoib_resolve_trim(ipd);
+	/* replies have put some there */
+	waiting = ipoib_resolve_waiting(resolve, &delay);
+	if (held_up && waiting)
+		delay = ipoib_path_budget_delay();
 	mutex_unlock(&ipd->link.lock);
 
 	/* a kick in between has set a shorter delay, which then stands */

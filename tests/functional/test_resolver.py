@@ -356,9 +356,16 @@ def queries(lines, host):
                for _, name, change in changes(lines))
 
 
+def other_sm_sl(host):
+    """The subnet manager is reached by another service level, and back."""
+    set_sm_sl(host, 1)
+    set_sm_sl(host, 0)
+
+
 @pytest.mark.core
 @pytest.mark.needs("hitless")
-def test_event_while_a_query_is_in_flight():
+@pytest.mark.parametrize("event", [reregister, other_sm_sl])
+def test_event_while_a_query_is_in_flight(event):
     """The reply may be of before the event, so there is another query."""
     on(1, "ip", "link", "set", "ib0", "down")
     link_up(1)
@@ -368,7 +375,7 @@ def test_event_while_a_query_is_in_flight():
         # nobody sends anything to host 0, where the subnet manager is
         send(1, f"00000048fe80{0:012x}{int(SM_GUID, 16):016x}", size=40)
         wait_until("the reply is on its way", lambda: delay.hit)
-        reregister(1)
+        event(1)
         wait_until("a second query", lambda: queries(lines(), 0) >= 2)
         wait_until("its reply", lambda: all_are_fresh(lines()))
     # not answered with the reply to the first
