@@ -112,14 +112,13 @@
 /* packets that wait for a group's membership */
 #define IPOIB_MCAST_PARKED_MOST	64
 
-/*
- * GIDs nobody has answered for yet: above this the oldest are given up, and
- * above twice as many no new ones are taken. And addresses in all.
- */
-#define IPOIB_UNRESOLVED_MOST	1024
+/* addresses in all */
 #define IPOIB_NEIGHS_MOST	65536
 
-/* addresses that wait for the path to a GID, and for any path */
+/*
+ * addresses that wait for the path to a GID, and for any path; of each GID one
+ * may wait in any case
+ */
 #define IPOIB_PATH_NEIGHS_MOST		64
 #define IPOIB_UNRESOLVED_NEIGHS_MOST	8192
 
@@ -297,7 +296,9 @@ enum ipoib_path_state {
  * @ipd: the interface
  * @ah: address handle, or NULL
  * @entry: entry of resolve.path_list
- * @todo: entry of resolve.todo or of resolve.waiting, or empty
+ * @todo: entry of resolve.answered, todo or waiting, or empty
+ * @urgent: packets other than address resolution are pending, or a second one
+ *	is; until the next reply or failure
  * @excess: entry of resolve.excess, or empty
  * @neighs: its neighbours, by their @on_path
  * @num_neighs: how many they are
@@ -324,6 +325,7 @@ struct ipoib_path {
 	struct ipoib_ah __rcu *ah;
 	struct list_head entry;
 	struct list_head todo;
+	bool urgent;
 	struct list_head excess;
 	struct list_head neighs;
 	unsigned int num_neighs;
@@ -402,9 +404,11 @@ struct ipoib_mcast_info {
  * @paths: struct ipoib_path by GID
  * @lock: every list here, and the fields that say so
  * @path_list: every path
- * @excess: paths without an address handle and without a query in flight, the
- *	oldest first: these go when there are too many
- * @todo: paths the work has to look at
+ * @excess: paths without an address handle and without a query in flight,
+ *	those that were used last at the end: the first go when there are too
+ *	many
+ * @answered: paths whose reply the work has to look at
+ * @todo: paths to be queried, the most urgent ones first
  * @waiting: paths in backoff with packets parked
  * @dead_ahs: retired address handles
  * @queries: queries whose callback has not run
@@ -424,6 +428,7 @@ struct ipoib_resolve {
 	spinlock_t lock; /* order 7 */
 	struct list_head path_list __guarded_by(&lock);
 	struct list_head excess __guarded_by(&lock);
+	struct list_head answered __guarded_by(&lock);
 	struct list_head todo __guarded_by(&lock);
 	struct list_head waiting __guarded_by(&lock);
 	struct list_head dead_ahs __guarded_by(&lock);

@@ -38,6 +38,32 @@
 /* after a subnet manager change, queries spread over this time */
 #define IPOIB_PATH_SPREAD_MS	500
 
+/* of so many neighbours of a GID the idlest is evicted */
+#define IPOIB_EVICT_SAMPLE	16
+
+/* so many GIDs are looked at for one with more neighbours than it needs */
+#define IPOIB_CROWD_SAMPLE	64
+
+/* of so many GIDs pending packets are dropped to make room for others */
+#define IPOIB_ROOM_SAMPLE	8
+
+/* above twice as many no new paths are taken until some have been given up */
+static struct ipoib_param ipoib_path_max_unresolved = {
+	.value = 4096, .min = 64, .max = 32768
+};
+module_param_cb(path_max_unresolved, &ipoib_param_ops,
+		&ipoib_path_max_unresolved, 0644);
+MODULE_PARM_DESC(path_max_unresolved,
+		 "GIDs without a path that an interface remembers (64-32768)");
+
+static struct ipoib_param ipoib_neigh_max_per_gid = {
+	.value = 1024, .min = 64, .max = IPOIB_NEIGHS_MOST
+};
+module_param_cb(neigh_max_per_gid, &ipoib_param_ops, &ipoib_neigh_max_per_gid,
+		0644);
+MODULE_PARM_DESC(neigh_max_per_gid,
+		 "Link addresses of a GID that an interface remembers (64-65536)");
+
 /* a second probe within this says that the first one was lost */
 #define IPOIB_PROBE_MS		2000
 
@@ -541,8 +567,8 @@ static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
 static bool __ipoib_resolve_is_full(const struct ipoib_resolve *resolve)
 	__must_hold(&resolve->lock)
 {
-	return resolve->unresolved >= 2 * IPOIB_UNRESOLVED_MOST ||
-	       resolve->parked_bytes >= IPOIB_ALL_PARKED_MOST;
+	return resolve->unresolved >=
+	       2 * ipoib_param_value(&ipoib_path_max_unresolved);
 }
 
 static struct ipoib_path *__ipoib_path_create(struct ipoib_dev *ipd,
@@ -599,14 +625,25 @@ static struct ipoib_path *__ipoib_path_get(struct ipoib_dev *ipd,
 	return path;
 }
 
+/*
+ * What is in use goes first, and the newest before the older: a flood of GIDs
+ * that nobody has ever answered for does not hold up a peer. Those that have
+ * failed take their turn, as do those that only address resolution is for.
+ */
 static void __ipoib_path_requery(struct ipoib_path *path)
 	__must_hold(&path->ipd->resolve.lock)
 {
+	struct list_head *todo = &path->ipd->resolve.todo;
+
 	__ipoib_path_set_state(path, IPOIB_PATH_WANTED);
-	list_move_tail(&path->todo, &path->ipd->resolve.todo);
+	if (rcu_access_pointer(path->ah) ||
+	    (path->urgent && !path->retry.failures))
+		list_move(&path->todo, todo);
+	else
+		list_move_tail(&path->todo, todo);
 }
 
-/* A packet waits for this path: see that somebody asks for it. */
+/* A packet is pending: see that the path is queried. */
 static void __ipoib_path_want(struct ipoib_path *path)
 	__must_hold(&path->ipd->resolve.lock)
 {
@@ -648,20 +685,30 @@ static void __ipoib_path_doubt(struct ipoib_path *path)
 	__ipoib_path_set_state(path, IPOIB_PATH_STALE);
 }
 
-/* A packet uses a path that is due for a fresh look. */
+/* A packet uses a path that may be due for a query; true when it is. */
+static bool __ipoib_path_refresh(struct ipoib_path *path)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	lockdep_assert_held(&path->ipd->resolve.lock);
+
+	if (path->state != IPOIB_PATH_STALE ||
+	    time_before(jiffies, path->retry_at))
+		return false;
+
+	__ipoib_path_requery(path);
+	return true;
+}
+
 static void ipoib_path_refresh(struct ipoib_path *path)
 {
 	struct ipoib_resolve *resolve = &path->ipd->resolve;
-	bool kick = false;
+	bool kick;
 
 	if (time_before(jiffies, READ_ONCE(path->retry_at)))
 		return;
 
 	spin_lock_bh(&resolve->lock);
-	if (path->state == IPOIB_PATH_STALE) {
-		__ipoib_path_requery(path);
-		kick = true;
-	}
+	kick = __ipoib_path_refresh(path);
 	spin_unlock_bh(&resolve->lock);
 
 	if (kick)
@@ -678,16 +725,12 @@ static void __ipoib_neigh_take_parked(struct ipoib_dev *ipd,
 	skb_queue_splice_tail_init(&neigh->parked, parked);
 }
 
-static bool __ipoib_neigh_has_room(const struct ipoib_dev *ipd,
-				   const struct ipoib_neigh *neigh, u32 bytes)
-	__must_hold(&ipd->resolve.lock)
+static bool __ipoib_neigh_has_room(const struct ipoib_neigh *neigh, u32 bytes)
+	__must_hold(&neigh->path->ipd->resolve.lock)
 {
-	/* where there is room at all one waits, whatever its size */
-	if (!neigh->parked_bytes)
-		return !__ipoib_resolve_is_full(&ipd->resolve);
-
-	return neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST &&
-	       ipd->resolve.parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST;
+	/* one waits, whatever its size */
+	return !neigh->parked_bytes ||
+	       neigh->parked_bytes + bytes <= IPOIB_NEIGH_PARKED_MOST;
 }
 
 static void __ipoib_path_take_parked(struct ipoib_path *path,
@@ -700,6 +743,34 @@ static void __ipoib_path_take_parked(struct ipoib_path *path,
 
 	list_for_each_entry(neigh, &path->neighs, on_path)
 		__ipoib_neigh_take_parked(path->ipd, neigh, parked);
+}
+
+/*
+ * For one more packet, pending packets of other paths are dropped: those that
+ * have waited longest. A path that has none left is met again at the end.
+ */
+static bool __ipoib_resolve_make_room(struct ipoib_resolve *resolve,
+				      const struct ipoib_path *except,
+				      u32 bytes, struct sk_buff_head *evicted)
+	__must_hold(&resolve->lock)
+{
+	struct ipoib_path *path;
+	unsigned int i;
+
+	lockdep_assert_held(&resolve->lock);
+
+	for (i = 0; i < IPOIB_ROOM_SAMPLE; i++) {
+		if (resolve->parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST)
+			return true;
+		path = list_first_entry_or_null(&resolve->excess,
+						struct ipoib_path, excess);
+		if (!path || path == except)
+			return false;
+		__ipoib_path_take_parked(path, evicted);
+		list_move_tail(&path->excess, &resolve->excess);
+	}
+
+	return resolve->parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST;
 }
 
 /* Readers that found it keep it, and its path, for a grace period. */
@@ -781,8 +852,7 @@ static void ipoib_path_done(struct ipoib_sa_waiter *waiter, int status,
 		if (!status)
 			path->answer = *rec;
 		__ipoib_path_set_state(path, IPOIB_PATH_ANSWERED);
-		/* before those that are still to be asked for */
-		list_move(&path->todo, &resolve->todo);
+		list_move_tail(&path->todo, &resolve->answered);
 		ipoib_path_kick(ipd);
 	}
 	if (!--resolve->queries)
@@ -898,6 +968,7 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	old = __ipoib_path_swap_ah(path, ah);
 	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
+	path->urgent = false;
 	path->found = jiffies;
 	path->lifetime = ipoib_path_lifetime();
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
@@ -941,6 +1012,7 @@ static void ipoib_path_failed(struct ipoib_path *path, int status)
 	/* an event has come since: that is no reason to give up, or to wait */
 	if (path->outdated)
 		status = -EAGAIN;
+	path->urgent = false;
 	ipoib_retry_note(&path->retry, status);
 	wait_ms = ipoib_retry_ms(&path->retry, IPOIB_PATH_FIRST_MS,
 				 IPOIB_PATH_MOST_MS, get_random_u32());
@@ -1004,9 +1076,65 @@ static bool __ipoib_path_takes_neigh(const struct ipoib_path *path)
 {
 	const struct ipoib_resolve *resolve = &path->ipd->resolve;
 
-	return rcu_access_pointer(path->ah) ||
+	return rcu_access_pointer(path->ah) || !path->num_neighs ||
 	       (path->num_neighs < IPOIB_PATH_NEIGHS_MOST &&
 		resolve->pathless < IPOIB_UNRESOLVED_NEIGHS_MOST);
+}
+
+/*
+ * Any sender may do this, so not all are looked at: the first ones, which then
+ * go to the end. An address that is in use comes back with its next packet.
+ */
+static void __ipoib_neigh_evict_idlest(struct ipoib_path *path,
+				       struct sk_buff_head *evicted)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	unsigned int i, n = min(path->num_neighs, IPOIB_EVICT_SAMPLE);
+	struct ipoib_neigh *neigh, *idlest = NULL;
+
+	for (i = 0; i < n; i++) {
+		neigh = list_first_entry(&path->neighs, struct ipoib_neigh,
+					 on_path);
+		list_move_tail(&neigh->on_path, &path->neighs);
+		if (!idlest || time_before(READ_ONCE(neigh->used),
+					   READ_ONCE(idlest->used)))
+			idlest = neigh;
+	}
+
+	if (idlest)
+		__ipoib_neigh_unlink(path->ipd, idlest, evicted);
+}
+
+/* One GID's flood of addresses is at its own cost, and so are all together. */
+static bool __ipoib_neigh_make_room(struct ipoib_path *path,
+				    struct sk_buff_head *evicted)
+	__must_hold(&path->ipd->resolve.lock)
+{
+	struct ipoib_resolve *resolve = &path->ipd->resolve;
+	struct ipoib_path *crowded;
+	unsigned int i;
+
+	lockdep_assert_held(&resolve->lock);
+
+	if (path->num_neighs >= ipoib_param_value(&ipoib_neigh_max_per_gid)) {
+		__ipoib_neigh_evict_idlest(path, evicted);
+		return true;
+	}
+	if (atomic_read(&resolve->neighs.nelems) < IPOIB_NEIGHS_MOST)
+		return true;
+
+	/* a path is not left without neighbours */
+	for (i = 0; i < IPOIB_CROWD_SAMPLE; i++) {
+		crowded = list_first_entry(&resolve->path_list,
+					   struct ipoib_path, entry);
+		list_move_tail(&crowded->entry, &resolve->path_list);
+		if (crowded->num_neighs < 2)
+			continue;
+		__ipoib_neigh_evict_idlest(crowded, evicted);
+		return true;
+	}
+
+	return false;
 }
 
 static void __ipoib_neigh_link(struct ipoib_neigh *neigh)
@@ -1021,7 +1149,8 @@ static void __ipoib_neigh_link(struct ipoib_neigh *neigh)
 }
 
 static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
-						const struct ipoib_hwaddr *ha)
+						const struct ipoib_hwaddr *ha,
+						struct sk_buff_head *evicted)
 	__must_hold(&ipd->resolve.lock)
 {
 	union ib_gid gid = ipoib_hwaddr_gid(ha);
@@ -1029,15 +1158,13 @@ static struct ipoib_neigh *__ipoib_neigh_create(struct ipoib_dev *ipd,
 	struct ipoib_path *path;
 	int err;
 
-	if (atomic_read(&ipd->resolve.neighs.nelems) >= IPOIB_NEIGHS_MOST)
-		return ERR_PTR(-ENOSPC);
-
 	path = __ipoib_path_get(ipd, &gid);
 	if (IS_ERR(path))
 		return ERR_CAST(path);
 
 	err = -ENOSPC;
-	if (!__ipoib_path_takes_neigh(path))
+	if (!__ipoib_path_takes_neigh(path) ||
+	    !__ipoib_neigh_make_room(path, evicted))
 		goto err_put_path;
 
 	err = -ENOMEM;
@@ -1069,7 +1196,8 @@ err_put_path:
 }
 
 static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
-					     const struct ipoib_hwaddr *ha)
+					     const struct ipoib_hwaddr *ha,
+					     struct sk_buff_head *evicted)
 	__must_hold(&ipd->resolve.lock)
 {
 	struct ipoib_neigh *neigh;
@@ -1078,7 +1206,7 @@ static struct ipoib_neigh *__ipoib_neigh_get(struct ipoib_dev *ipd,
 
 	neigh = rhashtable_lookup_fast(&ipd->resolve.neighs, ha,
 				       ipoib_neigh_params);
-	return neigh ? neigh : __ipoib_neigh_create(ipd, ha);
+	return neigh ? neigh : __ipoib_neigh_create(ipd, ha, evicted);
 }
 
 static void __ipoib_path_unlink(struct ipoib_path *path,
@@ -1118,6 +1246,19 @@ static void ipoib_path_release(struct ipoib_path *path)
 	ipoib_path_put(path);
 }
 
+static bool ipoib_skb_is_resolution(const struct sk_buff *skb)
+{
+	switch (be16_to_cpu(ipoib_header_at(skb->data)->encap.proto)) {
+	case ETH_P_ARP:
+	case ETH_P_RARP:
+		return true;
+	case ETH_P_IPV6:
+		return ipoib_nd_type(ipoib_skb_icmp6_type(skb));
+	default:
+		return false;
+	}
+}
+
 /*
  * No address handle for this neighbour: keep the packet until there is one.
  * Another sender or the resolver may have been faster; then it is sent after
@@ -1131,39 +1272,58 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	struct ipoib_resolve *resolve = &ipd->resolve;
 	const struct ipoib_ah *ah = NULL;
 	enum ipoib_drop_reason reason;
+	struct sk_buff_head evicted;
 	struct ipoib_neigh *neigh;
+	struct ipoib_path *path;
+	bool kick;
 
+	__skb_queue_head_init(&evicted);
 	spin_lock_bh(&resolve->lock);
 	reason = IPOIB_DROP_TX_LINK;
 	if (!resolve->accepting)
 		goto drop;
-	neigh = __ipoib_neigh_get(ipd, ha);
+	neigh = __ipoib_neigh_get(ipd, ha, &evicted);
 	reason = PTR_ERR_OR_ZERO(neigh) == -ENOMEM ? IPOIB_DROP_TX_NO_MEM :
 						     IPOIB_DROP_TX_PARK_FULL;
 	if (IS_ERR(neigh))
 		goto drop;
 
-	ah = rcu_dereference_protected(neigh->path->ah,
+	path = neigh->path;
+	ah = rcu_dereference_protected(path->ah,
 				       lockdep_is_held(&resolve->lock));
-	if (ah)
+	if (ah) {
+		kick = __ipoib_path_refresh(path);
 		goto unlock;
+	}
 
-	if (!__ipoib_neigh_has_room(ipd, neigh, skb->truesize))
+	if (!__ipoib_neigh_has_room(neigh, skb->truesize) ||
+	    !__ipoib_resolve_make_room(resolve, path, skb->truesize, &evicted))
 		goto drop;
+	if (!path->urgent &&
+	    (neigh->parked_bytes || !ipoib_skb_is_resolution(skb))) {
+		path->urgent = true;
+		if (path->state == IPOIB_PATH_WANTED)
+			__ipoib_path_requery(path);
+	}
 	__skb_queue_tail(&neigh->parked, skb);
 	neigh->parked_bytes += skb->truesize;
 	resolve->parked_bytes += skb->truesize;
 	/* a full list does not count as use, so a silent peer ages out */
 	neigh->used = jiffies;
-	__ipoib_path_want(neigh->path);
+	if (!list_empty(&path->excess))
+		list_move_tail(&path->excess, &resolve->excess);
+	__ipoib_path_want(path);
+	kick = true;
 unlock:
 	spin_unlock_bh(&resolve->lock);
-	if (!ah)
+	ipoib_parked_drop(ipd, &evicted, IPOIB_DROP_TX_PARK_FULL);
+	if (kick)
 		ipoib_path_kick(ipd);
 	return ah;
 
 drop:
 	spin_unlock_bh(&resolve->lock);
+	ipoib_parked_drop(ipd, &evicted, IPOIB_DROP_TX_PARK_FULL);
 	ipoib_drop(ipd, skb, reason);
 	return NULL;
 }
@@ -1181,7 +1341,8 @@ static bool ipoib_neigh_is_probe(const struct sk_buff *skb)
 					 &arp_room);
 		return arp && arp->ar_op == htons(ARPOP_REQUEST);
 	case ETH_P_IPV6:
-		return ipoib_skb_icmp6_type(skb) == NDISC_NEIGHBOUR_SOLICITATION;
+		return ipoib_skb_icmp6_type(skb) ==
+		       NDISC_NEIGHBOUR_SOLICITATION;
 	default:
 		return false;
 	}
@@ -1250,8 +1411,11 @@ static struct ipoib_path *ipoib_resolve_next(struct ipoib_resolve *resolve,
 	struct ipoib_path *path;
 
 	spin_lock_bh(&resolve->lock);
-	path = list_first_entry_or_null(&resolve->todo, struct ipoib_path,
+	path = list_first_entry_or_null(&resolve->answered, struct ipoib_path,
 					todo);
+	if (!path)
+		path = list_first_entry_or_null(&resolve->todo,
+						struct ipoib_path, todo);
 	if (path) {
 		list_del_init(&path->todo);
 		*state = path->state;
@@ -1302,7 +1466,7 @@ ipoib_resolve_unlink_excess(struct ipoib_dev *ipd, struct sk_buff_head *parked)
 	struct ipoib_path *path = NULL;
 
 	spin_lock_bh(&resolve->lock);
-	if (resolve->unresolved > IPOIB_UNRESOLVED_MOST)
+	if (resolve->unresolved > ipoib_param_value(&ipoib_path_max_unresolved))
 		path = list_first_entry_or_null(&resolve->excess,
 						struct ipoib_path, excess);
 	if (path)
@@ -1392,11 +1556,13 @@ static void ipoib_neigh_expire(struct ipoib_dev *ipd, struct ipoib_neigh *neigh)
 	struct sk_buff_head parked;
 	bool last;
 
-	if (list_empty(&neigh->on_path))
-		return;
-
 	__skb_queue_head_init(&parked);
 	spin_lock_bh(&ipd->resolve.lock);
+	/* a sender has evicted it, or the walk has met it before */
+	if (list_empty(&neigh->on_path)) {
+		spin_unlock_bh(&ipd->resolve.lock);
+		return;
+	}
 	__ipoib_neigh_unlink(ipd, neigh, &parked);
 	last = list_empty(&path->neighs);
 	if (last)
@@ -1668,6 +1834,7 @@ void ipoib_resolve_init_early(struct ipoib_dev *ipd)
 	spin_lock_init(&resolve->lock);
 	INIT_LIST_HEAD(&resolve->path_list);
 	INIT_LIST_HEAD(&resolve->excess);
+	INIT_LIST_HEAD(&resolve->answered);
 	INIT_LIST_HEAD(&resolve->todo);
 	INIT_LIST_HEAD(&resolve->waiting);
 	INIT_LIST_HEAD(&resolve->dead_ahs);

@@ -354,7 +354,7 @@ def kept_neighbours(stats):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("what, most", [("gids", 2048), ("qpns", 64)])
+@pytest.mark.parametrize("what, most", [("gids", 8192), ("qpns", 64)])
 def test_a_flood_of_neighbours_nobody_has(what, most):
     """Memory is bounded, and whoever is known is served meanwhile."""
     count = 100_000 if SLOW == 1 else 5_000
