@@ -81,7 +81,7 @@ class PathQueries:
 
     def _ended(self, code):
         wanted = f"{self.name} state=1->2 status={-code}"
-        return [line for line in self.lines() if line.endswith(wanted)]
+        return [line for line in self.lines() if f"{wanted} " in f"{line} "]
 
     def ended(self, code):
         return len(self._ended(code))

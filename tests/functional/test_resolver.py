@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from labkit import (HOSTS, PARAMETERS, SM_GUID, attr, credulous, ethtool_stats,
-                    fault, has_carrier, hasty, ip4, ip6, link, link_up, on,
-                    parameters, ping, pinging, reregister, set_sm_sl, traced,
-                    wait_until, written)
+from labkit import (FABRIC, HOSTS, PARAMETERS, SM_GUID, attr, credulous,
+                    ethtool_stats, fault, has_carrier, hasty, ip4, ip6, lid,
+                    link, link_up, on, parameters, ping, pinging, reregister,
+                    set_sm_sl, switch_port, traced, wait_until, written)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
 
@@ -72,6 +72,11 @@ def nobody(number, qpn=0x48):
     return f"{qpn:08x}fe80{0:012x}{0x02fab0fe00000000 + number:016x}"
 
 
+def undisturbed():
+    """An address of host 0, the subnet manager's, to which nobody else sends."""
+    return f"00000048fe80{0:012x}{int(SM_GUID, 16):016x}"
+
+
 class Growth:
     """By how much a host's counters grow."""
 
@@ -85,13 +90,13 @@ class Growth:
 
 
 @contextlib.contextmanager
-def children(*hosts, names=CHILDREN):
+def children(*hosts, names=CHILDREN, pkey="0x8001"):
     """Children of one key on hosts, with carrier."""
     every = [(host, name) for host in hosts for name in names]
     try:
         for host, name in every:
             on(host, "ip", "link", "add", "link", "ib0", "name", name, "type",
-               "ipoib", "pkey", "0x8001")
+               "ipoib", "pkey", pkey)
             on(host, "ip", "link", "set", name, "up")
         for host, name in every:
             wait_until(f"carrier of {name}", lambda: has_carrier(host, name))
@@ -185,8 +190,8 @@ def test_new_peer_does_not_wait_behind_a_flood(kind):
         with parameters(path_query_rate=1, path_query_burst=64), \
                 traced("ipoib/ipoib_path") as lines:
             send(1, *map(nobody, range(7000, 7900)), size=40, kind=kind)
-            send(1, address(3), size=40)
-            wait_until("its path", lambda: times(lines(), 3, FOUND))
+            send(1, undisturbed(), size=40)
+            wait_until("its path", lambda: times(lines(), 0, FOUND))
     finally:
         on(1, "ip", "link", "set", "ib0", "down")
         link_up(1)
@@ -203,8 +208,8 @@ def test_pending_packets_of_a_flood_make_room_for_a_new_peer():
             growth = Growth(1)
             send(1, *map(nobody, range(10000, 12000)), size=SIZE)
             assert growth["drop_tx_park_full"] > 0
-            send(1, address(4), size=40)
-            wait_until("its path", lambda: times(lines(), 4, FOUND))
+            send(1, undisturbed(), size=40)
+            wait_until("its path", lambda: times(lines(), 0, FOUND))
     finally:
         on(1, "ip", "link", "set", "ib0", "down")
         link_up(1)
@@ -289,12 +294,15 @@ def test_children_of_one_key_share_an_answer():
 @pytest.mark.core
 @pytest.mark.needs("children")
 def test_an_answer_of_before_a_reregistration_is_not_shared():
+    # another host than that of the test before, whose answer were shared
     with children(1):
         growths = [Growth(1, name) for name in CHILDREN]
-        send(1, address(4), names=CHILDREN[:1], size=40)
+        send(1, address(2), names=CHILDREN[:1], size=40)
         wait_until("it is told", lambda: growths[0]["path_answers"])
         reregister(1)
-        wait_until("it is queried again", lambda: sum(asked(growths)) > 1)
+        wait_until("it is queried again", lambda: send(
+            1, address(2), names=CHILDREN[:1], size=40) or
+            sum(asked(growths)) > 1)
         assert asked(growths) == (2, 0)
 
 
@@ -430,8 +438,7 @@ def test_event_while_a_query_is_in_flight(event):
     with traced("ipoib/ipoib_path") as lines, \
             fault(SM, "mad", f"delay=900 {PATH_RECORD} every=1") as delay:
         growth = Growth(1)
-        # nobody sends anything to host 0, where the subnet manager is
-        send(1, f"00000048fe80{0:012x}{int(SM_GUID, 16):016x}", size=40)
+        send(1, undisturbed(), size=40)
         wait_until("the reply is on its way", lambda: delay.hit)
         event(1)
         wait_until("a second query", lambda: queries(lines(), 0) >= 2)
@@ -513,8 +520,12 @@ def test_path_is_queried_again_at_its_maximum_age():
 
 # --- How a path ends ---------------------------------------------------------
 
-# enum ipoib_path_state: its reply has an address handle made
-FOUND = "2->3"
+# enum ipoib_path_state: its reply leaves an address handle that serves on, or
+# none; a query for it is to be sent
+FOUND, FAILED, GIVEN_UP = "2->3", "2->4", "2->5"
+# what ib_sa takes for a reject, in what the subnet administrator says to host 1
+TO_HOST = f"switch0/port{switch_port(1)}"
+REJECT = "qp=gsi at=4 xor=0200"
 
 
 def times(lines, host, change):
@@ -522,6 +533,91 @@ def times(lines, host, change):
     gid = f"02fa:b000:0000:{host:02x}01"
     return [now for now, name, found in changes(lines)
             if name.endswith(gid) and found == change]
+
+
+def fails(lines, where, name, rule, count):
+    """The path to host 2 is queried so often in vain, and then not."""
+    before = len(times(lines(), 2, FAILED))
+    with fault(where, name, rule):
+        wait_until("it has failed", lambda: send(
+            1, own(2, next(NUMBERS)), size=40) or len(times(
+                lines(), 2, FAILED)) >= before + count)
+    wait_until("its reply", lambda: all_are_fresh(lines()))
+
+
+@pytest.mark.core
+def test_path_serves_on_when_rejects_are_not_in_a_row():
+    """Two, a reply, and one more: that is not three."""
+    queried(2)
+    with traced("ipoib/ipoib_path") as lines, \
+            pinging(1, ip4(2), 0.01) as pinger:
+        for count in (2, 1):
+            fails(lines, TO_HOST, "corrupt", f"count={count} {REJECT}", count)
+        assert not times(lines(), 2, GIVEN_UP)
+    assert pinger.lost == 0
+
+
+def test_back_off_of_a_path_starts_again_after_a_reply():
+    """The fourth failure in a row is followed by 2 s, the first by 250 ms."""
+    queried(2)
+    with traced("ipoib/ipoib_path") as lines, pinging(1, ip4(2), 0.01):
+        for rule, count in (("every=1", 3), ("nth=1", 1)):
+            fails(lines, "fab1", "verbs", f"create_ah {rule} errno=EINVAL",
+                  count)
+        failed = times(lines(), 2, FAILED)[-1]
+        sent = next(now for now in times(lines(), 2, QUERIED) if now > failed)
+    # less up to a quarter, and however slow the machine is
+    assert sent - failed < 1.4
+
+
+def handles(host, other):
+    """How many address handles of a host's HCA lead to another host."""
+    text = (FABRIC / f"fab{host}" / "ahs").read_text()
+    return len(re.findall(rf"dlid {lid(other)} ", text))
+
+
+@pytest.mark.needs("children")
+def test_path_is_of_the_partition():
+    """Limited members of one have none to each other, whatever they share."""
+    with children(2, names=["kid"], pkey="0x8003"):
+        growth = Growth(2, "kid")
+        for host, counter in ((3, "path_answers"), (4, "path_refusals")):
+            send(2, address(host), names=["kid"], size=40)
+            wait_until(counter, lambda name=counter: growth[name])
+        assert growth["path_answers"] == 1
+
+
+@pytest.mark.core
+def test_address_handle_of_a_path_that_is_given_up():
+    """Three rejects in a row, and it is destroyed."""
+    queried(2)
+    assert handles(1, 2)
+    with traced("ipoib/ipoib_path") as lines, \
+            fault(TO_HOST, "corrupt", f"every=1 {REJECT}"):
+        wait_until("it is given up", lambda: send(
+            1, own(2, next(NUMBERS)), size=40) or times(lines(), 2, GIVEN_UP))
+        wait_until("its handle is gone", lambda: not handles(1, 2))
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
+
+
+def test_change_of_the_subnet_manager_ends_the_back_off():
+    """What it did not know it may know now."""
+    gid, number = "02fa:b0fe:0000:0bb8", 3000
+    def at(change):
+        return [now for now, name, found in changes(lines())
+                if name.endswith(gid) and found == change]
+    with traced("ipoib/ipoib_path") as lines:
+        wait_until("the fifth reject", lambda: send(
+            1, nobody(number), size=40) or len(at(GIVEN_UP)) >= 5)
+        rejected = at(GIVEN_UP)[-1]
+        set_sm_sl(1, 1)
+        try:
+            wait_until("one more query", lambda: send(
+                1, nobody(number), size=40) or at(QUERIED)[-1] > rejected)
+        finally:
+            set_sm_sl(1, 0)
+        # in back-off it were 3 s at least
+        assert at(QUERIED)[-1] - rejected < 2.5
 
 
 # --- What the stack believes --------------------------------------------------
