@@ -61,6 +61,14 @@ static enum ib_wc_status fab_ud_send_smp(struct fab_qp *qp,
 	return IB_WC_SUCCESS;
 }
 
+/* Path bits beyond the LMC are ignored, IBA 4.1.3. */
+static u16 fab_ud_slid(const struct fab_port *port, const struct fab_ah *ah)
+{
+	u8 lmc = FIELD_GET(FAB_PI_LMC, READ_ONCE(port->info.mkeyprot_resv_lmc));
+
+	return READ_ONCE(port->lid) | (ah->path_bits & (BIT(lmc) - 1));
+}
+
 static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 			  const struct fab_swqe *wqe)
 {
@@ -71,7 +79,7 @@ static void fab_ud_packet(struct fab_packet *pkt, struct fab_qp *qp,
 
 	pkt->src = port;
 	pkt->src_qpn = qp->qpn;
-	pkt->slid = READ_ONCE(port->lid) | ah->path_bits;
+	pkt->slid = fab_ud_slid(port, ah);
 	pkt->dlid = ah->dlid;
 	pkt->sl = ah->sl;
 	pkt->hops = 0;

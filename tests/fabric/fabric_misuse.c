@@ -48,6 +48,7 @@
  * @recvs: times the receive is posted, before
  * @cqes: completions that the queue of sends takes
  * @pkey_index: for modify_qp()
+ * @path_bits: of the address handle
  * @foreign: the send names an address handle of another PD
  * @drop_ah: the address handle is destroyed as soon as it is posted
  * @raise: the queue pair moves from @state to RTS once both are posted
@@ -64,6 +65,7 @@ struct misuse_try {
 	unsigned int recvs;
 	unsigned int cqes;
 	u16 pkey_index;
+	u8 path_bits;
 	bool foreign;
 	bool drop_ah;
 	bool raise;
@@ -86,6 +88,7 @@ struct misuse_try {
  * @handled: times the handler of receives was called
  * @send_id: wr_id of the last send that completed
  * @recv_id: wr_id of the last receive that completed
+ * @slid: source LID it says
  */
 struct misuse_result {
 	int err;
@@ -98,6 +101,7 @@ struct misuse_result {
 	int handled;
 	u64 send_id;
 	u64 recv_id;
+	u16 slid;
 };
 
 static DEFINE_MUTEX(misuse_mutex); /* one run at a time; all below */
@@ -221,6 +225,12 @@ static void misuse_cq_full(struct misuse_try *try)
 	try->cqes = 1;
 }
 
+/* More than any port's LMC allows */
+static void misuse_path_bits(struct misuse_try *try)
+{
+	try->path_bits = 0x7f;
+}
+
 /* Drivers that look at no state keep it until the queue pair is in RTS. */
 static void misuse_early(struct misuse_try *try)
 {
@@ -265,6 +275,7 @@ static const struct {
 	{ "send_full", misuse_send_full },
 	{ "recv_full", misuse_recv_full },
 	{ "cq_full", misuse_cq_full },
+	{ "path_bits", misuse_path_bits },
 	{ "twice", misuse_twice },
 	{ "early", misuse_early },
 	{ "reset", misuse_reset },
@@ -327,7 +338,7 @@ static void misuse_completed(struct ib_cq *cq, void *context)
 	complete(&bed->told);
 }
 
-static struct ib_ah *misuse_ah_create(struct ib_pd *pd)
+static struct ib_ah *misuse_ah_create(struct ib_pd *pd, u8 path_bits)
 {
 	struct rdma_ah_attr attr = { .type = RDMA_AH_ATTR_TYPE_IB };
 	struct ib_port_attr port;
@@ -338,6 +349,7 @@ static struct ib_ah *misuse_ah_create(struct ib_pd *pd)
 		return ERR_PTR(err);
 
 	rdma_ah_set_dlid(&attr, port.lid);
+	rdma_ah_set_path_bits(&attr, path_bits);
 	rdma_ah_set_port_num(&attr, MISUSE_PORT);
 	return rdma_create_ah(pd, &attr, RDMA_CREATE_AH_SLEEPABLE);
 }
@@ -410,7 +422,7 @@ static void misuse_bed_close(struct misuse_bed *bed)
 }
 
 /* On failure, too, misuse_bed_close() takes away what is there. */
-static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
+static int misuse_bed_open(struct misuse_bed *bed, const struct misuse_try *try)
 {
 	int err;
 
@@ -422,7 +434,7 @@ static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
 	bed->other = ib_alloc_pd(bed->dev, 0);
 	if (IS_ERR(bed->other))
 		return PTR_ERR(bed->other);
-	bed->send_cq = misuse_cq_create(bed, cqes);
+	bed->send_cq = misuse_cq_create(bed, try->cqes);
 	if (IS_ERR(bed->send_cq))
 		return PTR_ERR(bed->send_cq);
 	bed->recv_cq = misuse_cq_create(bed, MISUSE_CQES);
@@ -431,10 +443,10 @@ static int misuse_bed_open(struct misuse_bed *bed, unsigned int cqes)
 	err = ib_req_notify_cq(bed->recv_cq, IB_CQ_NEXT_COMP);
 	if (err)
 		return err;
-	bed->ah = misuse_ah_create(bed->pd);
+	bed->ah = misuse_ah_create(bed->pd, try->path_bits);
 	if (IS_ERR(bed->ah))
 		return PTR_ERR(bed->ah);
-	bed->foreign = misuse_ah_create(bed->other);
+	bed->foreign = misuse_ah_create(bed->other, 0);
 	if (IS_ERR(bed->foreign))
 		return PTR_ERR(bed->foreign);
 	bed->qp = misuse_qp_create(bed);
@@ -600,6 +612,7 @@ static void misuse_attempt(struct misuse_bed *bed, struct misuse_try *try,
 			break;
 		result->recv_status = wc.status;
 		result->recv_id = wc.wr_id;
+		result->slid = wc.slid;
 		if (wc.status == IB_WC_SUCCESS)
 			result->bytes = wc.byte_len;
 	}
@@ -666,7 +679,7 @@ static int misuse_run(struct ib_device *dev,
 		.send_status = -1,
 		.recv_status = -1,
 	};
-	err = misuse_bed_open(bed, try->cqes);
+	err = misuse_bed_open(bed, try);
 	if (!err) {
 		misuse_try_aim(try, bed);
 		misuse_attempt(bed, try, &misuse_last);
@@ -741,8 +754,8 @@ static int misuse_show(struct seq_file *m, void *unused)
 		   last.send_status, last.recv_status);
 	seq_printf(m, "bytes %u\nstate %d\nevents %d\nstale %d\n",
 		   last.bytes, last.state, last.events, last.stale);
-	seq_printf(m, "handled %d\nsend_id %llu\nrecv_id %llu\n", last.handled,
-		   last.send_id, last.recv_id);
+	seq_printf(m, "handled %d\nsend_id %llu\nrecv_id %llu\nslid %u\n",
+		   last.handled, last.send_id, last.recv_id, last.slid);
 	return 0;
 }
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from labkit import (FABRIC, all_active, counters, kernel_log, misuse, plug, run,
-                    wait_until)
+from labkit import (FABRIC, all_active, counters, kernel_log, lid, misuse, plug,
+                    run, wait_until)
 
 pytestmark = pytest.mark.fabric
 
@@ -104,6 +104,11 @@ def test_no_breach_is_not_named(name):
     with kernel_log() as log:
         assert_result(misuse(name), QUIET[name])
         assert not [line for line in log.lines() if "fab1:" in line]
+
+
+def test_path_bits_beyond_the_lmc():
+    """They are not part of the source LID."""
+    assert misuse("path_bits")["slid"] == lid(1)
 
 
 def test_inline_data_beyond_the_limit():
