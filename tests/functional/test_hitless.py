@@ -367,7 +367,8 @@ def test_another_key_takes_the_first_place_and_goes_again():
     try:
         wait_until("it has moved", lambda: broadcast(2)[16:20] == "8002")
         wait_until("carrier", lambda: has_carrier(2), timeout=60)
-        assert joined_of("8002") == {"401b", "601b"}
+        wait_until("groups of that key",
+                   lambda: joined_of("8002") == {"401b", "601b"})
         wait_until("no group of the old key", lambda: not joined_of("ffff"))
         assert not ping(1, ip4(2), 1, "-W", 1, check=False)
         with child_of_the_new_key("0x8002"):
@@ -405,7 +406,8 @@ def has_become(host, pkey):
     wait_until("it has the key", lambda: attr(host, "pkey") == f"0x{pkey}")
     assert broadcast(host)[16:20] == pkey
     wait_until("carrier", lambda: has_carrier(host), timeout=60)
-    assert joined_of(pkey, host) == {"401b", "601b"}
+    wait_until("groups of that key",
+               lambda: joined_of(pkey, host) == {"401b", "601b"})
 
 
 def test_limited_key_takes_the_first_place():
@@ -436,7 +438,8 @@ def test_limited_key_is_first_at_load():
             run("ip", "link", "set", name, "up")
             wait_until("carrier", lambda: (path / "link_reason").read_text() ==
                        "up\n", timeout=60)
-            assert joined_of("8002") == {"401b", "601b"}
+            wait_until("groups of that key",
+                       lambda: joined_of("8002") == {"401b", "601b"})
             run("rmmod", "ib_ipoib")
     finally:
         run("lab-driver", "unload", check=False)
