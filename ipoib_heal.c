@@ -264,6 +264,7 @@ static void ipoib_heal_restart(struct ipoib_txq *txq)
 	ipoib_heal_set_step(txq, IPOIB_QUEUE_WELL, 0);
 	/* what came back meanwhile came of this */
 	clear_bit(txq->index, &txq->ipd->ud.ailing);
+	clear_bit(txq->index, &txq->ipd->ud.needs_reset);
 	if (!txq->index) {
 		WRITE_ONCE(txq->ipd->ud.rxq.fence, IPOIB_RX_FENCE_OPEN);
 		ipoib_napi_kick(&txq->ipd->ud.rxq.napi);
