@@ -516,6 +516,9 @@ static int ipoib_mcast_attach(struct ipoib_dev *ipd, struct ipoib_mcast *group)
 	ipoib_mcast_undo(ipd, &group->mgid);
 	err = rn->attach_mcast(ipd->netdev, ipd->ibdev, &group->mgid, mlid,
 			       is_link, qkey);
+	/* the interface is being stopped: the group is about to be left */
+	if (err == -ENETDOWN)
+		return err;
 	if (err) {
 		ipoib_warn(ipd, "cannot attach to %pI6: %pe\n",
 			   group->mgid.raw, ERR_PTR(err));

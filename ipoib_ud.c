@@ -1309,6 +1309,9 @@ static int ipoib_ud_attach(struct net_device *dev, struct ib_device *ibdev,
 
 	if (!ipd->link.acted.pkey || !ipd->ud.num_txq)
 		return -ENXIO;
+	/* in ERR they take no Q_Key, and nothing is wrong with them */
+	if (ipd->ud.state != IPOIB_UD_OPEN)
+		return -ENETDOWN;
 
 	if (set_qkey) {
 		err = ipoib_ud_set_qkey(ipd, qkey);

@@ -11,9 +11,10 @@ import struct
 
 import pytest
 
-from labkit import (DRIVER, FABRIC, all_active, edit, fault, has_carrier,
-                    interface_names, ip4, is_plugged, link, link_up, on, ping, plug,
-                    queue_pairs, reason, run, switch_port, table, wait_until,
+from labkit import (DRIVER, FABRIC, all_active, attr, edit, fault, has_carrier,
+                    interface_names, ip4, is_plugged, kernel_log, link, link_up,
+                    mentions, on, opensm_held, ping, plug, queue_pairs, reason,
+                    run, start_on, switch_port, table, traced, wait_until,
                     within)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("partitions")]
@@ -217,3 +218,36 @@ def test_an_interface_that_waits_ends_in_time(state, end):
 @pytest.mark.parametrize("state", (healing, restarting, wedged))
 def test_an_interface_that_is_waited_for_ends_in_time(state, end):
     ends(state, end)
+
+
+# As they are traced: the broadcast group is asked for, and granted
+LINK = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
+START, ANSWER = f"{LINK} event=0 ", f"{LINK} event=1 "
+
+
+def test_join_reply_while_stopping():
+    """Queues that are being stopped take no group, and nothing is wrong."""
+    def happened(event):
+        return mentions(trace(), f"ifindex={index} {event}")
+
+    index = attr(2, "ifindex")
+    on(2, "ip", "link", "set", "ib0", "down")
+    with traced("ipoib/ipoib_mcast") as trace, kernel_log() as log, \
+            contextlib.ExitStack() as silence, contextlib.ExitStack() as stop:
+        silence.enter_context(opensm_held())
+        on(2, "ip", "link", "set", "ib0", "up")
+        wait_until("the join is under way", lambda: happened(START))
+        # the child takes until the HCA has returned its buffers
+        stop.enter_context(stalled())
+        process = start_on(2, "ip", "link", "set", "ib0", "down")
+        try:
+            wait_until("the queues are being stopped", in_error)
+            silence.close()
+            wait_until("the group is granted", lambda: happened(ANSWER))
+            assert process.poll() is None
+        finally:
+            stop.close()
+            process.wait()
+        lines = log.lines()
+    assert not mentions(lines, "cannot attach")
+    assert not mentions(lines, " in ERR")
