@@ -105,9 +105,13 @@
 /* headroom of the stack's first 20 bytes, and what sits on the wire after it */
 #define IPOIB_HARD_LEN		sizeof(struct ipoib_header)
 
-/* memory of packets that wait for a neighbour's path, and for all of them */
-#define IPOIB_NEIGH_PARKED_MOST	(64 * 1024)
-#define IPOIB_ALL_PARKED_MOST	(4 * 1024 * 1024)
+/*
+ * Memory of pending packets: for one neighbour, for all groups, and in all of
+ * an interface. Groups leave neighbours at least as much.
+ */
+#define IPOIB_NEIGH_PARKED_MOST		(64 * 1024)
+#define IPOIB_GROUPS_PARKED_MOST	(2 * 1024 * 1024)
+#define IPOIB_ALL_PARKED_MOST		(4 * 1024 * 1024)
 
 /* packets that wait for a group's membership */
 #define IPOIB_MCAST_PARKED_MOST	64
@@ -414,7 +418,6 @@ struct ipoib_mcast_info {
  * @queries: queries whose callback has not run
  * @unresolved: paths without an address handle
  * @pathless: their neighbours
- * @parked_bytes: memory of all packets that wait for a path
  * @accepting: whether packets may create entries; the link's word on it, kept
  *	here because senders ask for it under this lock
  * @idle: woken when @queries gets to 0
@@ -435,7 +438,6 @@ struct ipoib_resolve {
 	unsigned int queries __guarded_by(&lock);
 	unsigned int unresolved __guarded_by(&lock);
 	unsigned int pathless __guarded_by(&lock);
-	size_t parked_bytes __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	wait_queue_head_t idle;
 	struct delayed_work work;
@@ -493,6 +495,7 @@ struct ipoib_membership {
  * @entry: entry of mcast.groups
  * @todo: entry of the work's own list
  * @parked: packets that wait for the membership, guarded by mcast.lock
+ * @parked_bytes: their memory; the same
  * @kind: why it is there; written under mcast.lock and link.lock
  * @state: the same
  * @sync: mcast.sync when it was last wanted
@@ -522,6 +525,7 @@ struct ipoib_mcast {
 	struct list_head entry;
 	struct list_head todo;
 	struct sk_buff_head parked;
+	u32 parked_bytes;
 	enum ipoib_mcast_kind kind;
 	enum ipoib_mcast_state state;
 	u32 sync;
@@ -553,6 +557,7 @@ struct ipoib_mcast {
  * @sync: counts looks at the stack's multicast list
  * @num_asking: groups whose join waits for an answer
  * @num_send_only: groups that are only sent to
+ * @parked_bytes: memory of all packets that wait for a membership
  * @accepting: whether packets may create groups; as in struct ipoib_resolve
  * @refused_mtu_bytes: MTU of a broadcast group that was refused, or 0
  * @group_unknown: the subnet administrator tells no way to that group
@@ -576,10 +581,12 @@ struct ipoib_mcast_table {
 	u32 sync __guarded_by(&lock);
 	unsigned int num_asking __guarded_by(&lock);
 	unsigned int num_send_only __guarded_by(&lock);
+	u32 parked_bytes __guarded_by(&lock);
 	bool accepting __guarded_by(&lock);
 	int refused_mtu_bytes __guarded_by(&lock);
 	bool group_unknown __guarded_by(&lock);
 	bool sa_absent __guarded_by(&lock);
+	bool lacks_broadcast;
 	unsigned long sync_wanted;
 	struct delayed_work work;
 	struct list_head undone;
@@ -1193,6 +1200,7 @@ struct ipoib_fs {
  * @ud: our transport
  * @drops: packets dropped, by enum ipoib_drop_reason
  * @counts: what else happened, by enum ipoib_count
+ * @pending_bytes: memory of all packets that wait for a path or a membership
  * @resolve: neighbours, paths, address handles
  * @mcast: groups
  * @link: state machine
@@ -1234,6 +1242,7 @@ struct ipoib_dev {
 	struct ipoib_ud ud;
 	atomic64_t drops[IPOIB_DROP_REASONS];
 	atomic64_t counts[IPOIB_COUNTS];
+	atomic_t pending_bytes;
 	struct ipoib_resolve resolve;
 	struct ipoib_mcast_table mcast;
 

@@ -538,6 +538,9 @@ static void ipoib_mcast_take_parked(struct ipoib_dev *ipd,
 {
 	__skb_queue_head_init(parked);
 	spin_lock_bh(&ipd->mcast.lock);
+	atomic_sub(group->parked_bytes, &ipd->pending_bytes);
+	ipd->mcast.parked_bytes -= group->parked_bytes;
+	group->parked_bytes = 0;
 	skb_queue_splice_tail_init(&group->parked, parked);
 	spin_unlock_bh(&ipd->mcast.lock);
 }
@@ -1329,6 +1332,16 @@ static void ipoib_mcast_work(struct work_struct *work)
 
 /* ---- sending ---- */
 
+static bool __ipoib_mcast_has_room(const struct ipoib_dev *ipd,
+				   const struct ipoib_mcast *group, u32 bytes)
+	__must_hold(&ipd->mcast.lock)
+{
+	return skb_queue_len(&group->parked) < IPOIB_MCAST_PARKED_MOST &&
+	       ipd->mcast.parked_bytes + bytes <= IPOIB_GROUPS_PARKED_MOST &&
+	       atomic_read(&ipd->pending_bytes) + bytes <=
+			IPOIB_ALL_PARKED_MOST;
+}
+
 /*
  * The group cannot be sent to yet: keep the packet, and see that the group is
  * joined. Hands back an address handle when somebody was faster. Caller is in
@@ -1363,9 +1376,12 @@ static const struct ipoib_ah *ipoib_mcast_park_rcu(struct ipoib_dev *ipd,
 		goto unlock;
 
 	reason = IPOIB_DROP_TX_PARK_FULL;
-	if (skb_queue_len(&group->parked) >= IPOIB_MCAST_PARKED_MOST)
+	if (!__ipoib_mcast_has_room(ipd, group, skb->truesize))
 		goto drop;
 	__skb_queue_tail(&group->parked, skb);
+	group->parked_bytes += skb->truesize;
+	mcast->parked_bytes += skb->truesize;
+	atomic_add(skb->truesize, &ipd->pending_bytes);
 	WRITE_ONCE(group->used, jiffies);
 unlock:
 	spin_unlock_bh(&mcast->lock);

@@ -720,7 +720,7 @@ static void __ipoib_neigh_take_parked(struct ipoib_dev *ipd,
 				      struct sk_buff_head *parked)
 	__must_hold(&ipd->resolve.lock)
 {
-	ipd->resolve.parked_bytes -= neigh->parked_bytes;
+	atomic_sub(neigh->parked_bytes, &ipd->pending_bytes);
 	neigh->parked_bytes = 0;
 	skb_queue_splice_tail_init(&neigh->parked, parked);
 }
@@ -749,18 +749,20 @@ static void __ipoib_path_take_parked(struct ipoib_path *path,
  * For one more packet, pending packets of other paths are dropped: those that
  * have waited longest. A path that has none left is met again at the end.
  */
-static bool __ipoib_resolve_make_room(struct ipoib_resolve *resolve,
+static bool __ipoib_resolve_make_room(struct ipoib_dev *ipd,
 				      const struct ipoib_path *except,
 				      u32 bytes, struct sk_buff_head *evicted)
-	__must_hold(&resolve->lock)
+	__must_hold(&ipd->resolve.lock)
 {
+	struct ipoib_resolve *resolve = &ipd->resolve;
+	const u32 most = IPOIB_ALL_PARKED_MOST;
 	struct ipoib_path *path;
 	unsigned int i;
 
 	lockdep_assert_held(&resolve->lock);
 
 	for (i = 0; i < IPOIB_ROOM_SAMPLE; i++) {
-		if (resolve->parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST)
+		if (atomic_read(&ipd->pending_bytes) + bytes <= most)
 			return true;
 		path = list_first_entry_or_null(&resolve->excess,
 						struct ipoib_path, excess);
@@ -770,7 +772,7 @@ static bool __ipoib_resolve_make_room(struct ipoib_resolve *resolve,
 		list_move_tail(&path->excess, &resolve->excess);
 	}
 
-	return resolve->parked_bytes + bytes <= IPOIB_ALL_PARKED_MOST;
+	return atomic_read(&ipd->pending_bytes) + bytes <= most;
 }
 
 /* Readers that found it keep it, and its path, for a grace period. */
@@ -1297,7 +1299,7 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	}
 
 	if (!__ipoib_neigh_has_room(neigh, skb->truesize) ||
-	    !__ipoib_resolve_make_room(resolve, path, skb->truesize, &evicted))
+	    !__ipoib_resolve_make_room(ipd, path, skb->truesize, &evicted))
 		goto drop;
 	if (!path->urgent &&
 	    (neigh->parked_bytes || !ipoib_skb_is_resolution(skb))) {
@@ -1307,7 +1309,7 @@ ipoib_neigh_park_rcu(struct ipoib_dev *ipd, struct sk_buff *skb,
 	}
 	__skb_queue_tail(&neigh->parked, skb);
 	neigh->parked_bytes += skb->truesize;
-	resolve->parked_bytes += skb->truesize;
+	atomic_add(skb->truesize, &ipd->pending_bytes);
 	/* a full list does not count as use, so a silent peer ages out */
 	neigh->used = jiffies;
 	if (!list_empty(&path->excess))

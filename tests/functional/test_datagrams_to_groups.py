@@ -3,14 +3,16 @@
 
 import os
 import pathlib
+import re
 import subprocess
+import sys
 import time
 
 import pytest
 
 from groupkit import member, send, sending
-from labkit import (SLOW, all_active, ethtool_stats, fault, port_dir,
-                    wait_until)
+from labkit import (SLOW, all_active, debug_files, ethtool_stats, fault, on,
+                    port_dir, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -36,6 +38,44 @@ def test_what_waits_for_a_group_is_sent_in_its_order():
         assert listener.heard() == list(range(PARKED))
     assert after["drop_tx_park_full"] - before["drop_tx_park_full"] == \
         100 - PARKED
+
+
+# Datagrams of 2000 bytes to groups 239.6.5.*, each by a socket of its own
+FLOOD = """
+import socket, struct, sys
+first, last, count = map(int, sys.argv[1:])
+for number in range(first, last + 1):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack(
+        "4s4si", bytes(4), bytes(4), socket.if_nametoindex("ib0")))
+    # pending packets are the socket's, too
+    s.setsockopt(socket.SOL_SOCKET, 32, 1 << 29)
+    for _ in range(count):
+        s.sendto(bytes(2000), (f"239.6.5.{number}", 6100))
+"""
+
+
+def pending():
+    """Packets of host 1 that wait for a group."""
+    return sum(map(int, re.findall(r"^  queuelen: +(\d+)$",
+                                   debug_files(1)[0].read_text(), re.M)))
+
+
+def test_pending_packets_are_bounded_in_bytes():
+    """2 MiB to all groups of an interface, however many they are."""
+    groups = 40
+    before = ethtool_stats(1)["drop_tx_park_full"]
+    with fault(SM, "mad", f"drop {MEMBER_RECORD} every=1"):
+        on(1, sys.executable, "-c", FLOOD, 1, groups, PARKED)
+        found = pending()
+        assert found * 2000 <= 2 << 20
+        assert ethtool_stats(1)["drop_tx_park_full"] - before >= \
+            groups * PARKED - (2 << 20) // 2000
+    # what has been pending leaves room for others
+    wait_until("nothing is pending", lambda: pending() == 0, timeout=60)
+    before = ethtool_stats(1)["drop_tx_park_full"]
+    on(1, sys.executable, "-c", FLOOD, groups + 1, groups + 1, PARKED)
+    assert ethtool_stats(1)["drop_tx_park_full"] == before
 
 
 def log():
