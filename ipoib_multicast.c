@@ -597,6 +597,20 @@ static void ipoib_mcast_adopt(struct ipoib_mcast *group)
 	group->next = NULL;
 }
 
+/*
+ * A membership that was asked for before is let go of afterwards: ib_sa leaves
+ * a group with the last of the port's memberships and requests.
+ */
+static void ipoib_mcast_request(struct ipoib_dev *ipd,
+				struct ipoib_mcast *group)
+	__must_hold(&ipd->link.lock)
+{
+	struct ipoib_membership *before = group->next;
+
+	group->next = ipoib_membership_request(ipd, group);
+	ipoib_membership_free(before);
+}
+
 static void ipoib_mcast_do(struct ipoib_dev *ipd, struct ipoib_mcast *group,
 			   enum ipoib_mcast_action action)
 	__must_hold(&ipd->link.lock)
@@ -618,7 +632,7 @@ static void ipoib_mcast_do(struct ipoib_dev *ipd, struct ipoib_mcast *group,
 		ipoib_mcast_adopt(group);
 		break;
 	case IPOIB_MCDO_REQUEST:
-		group->next = ipoib_membership_request(ipd, group);
+		ipoib_mcast_request(ipd, group);
 		break;
 	case IPOIB_MCDO_WAIT:
 		ipoib_mcast_wait(group, group->status);
@@ -773,12 +787,17 @@ static int ipoib_mcast_ready(struct ipoib_dev *ipd, struct ipoib_mcast *group,
 	return ipoib_mcast_attach(ipd, group);
 }
 
-/* Back to the one way to be a member, from which there is another again. */
+/*
+ * Back to the one way to be a member, from which there is another again. What
+ * was granted may be a request of before, and confirms nothing.
+ */
 static void ipoib_mcast_confirmed(struct ipoib_dev *ipd,
 				  struct ipoib_mcast *group)
 	__must_hold(&ipd->link.lock)
 {
-	if (!group->confirm)
+	const u8 other_way = BIT(NONMEMBER_JOIN) | BIT(SENDONLY_NONMEBER_JOIN);
+
+	if (!group->confirm || !(group->cur->rec.join_state & other_way))
 		return;
 
 	group->confirm = false;
@@ -1040,6 +1059,10 @@ __ipoib_mcast_alarm(const struct ipoib_dev *ipd,
 	return IPOIB_MC_STOP;
 }
 
+/*
+ * A membership in force that is void is only noted while its successor is out:
+ * ib_sa sends a request again that was out when it voided the others.
+ */
 static bool __ipoib_mcast_wants_renewal(struct ipoib_mcast *group)
 {
 	bool renew = group->renew;
@@ -1047,7 +1070,7 @@ static bool __ipoib_mcast_wants_renewal(struct ipoib_mcast *group)
 	group->renew = false;
 	if (group->cur && group->cur->state == IPOIB_MEMBER_VOID) {
 		group->cur->state = IPOIB_MEMBER_NOTED;
-		renew = true;
+		renew |= !group->next;
 	}
 	if (group->next && group->next->state == IPOIB_MEMBER_VOID)
 		renew = true;
@@ -1080,16 +1103,18 @@ static enum ipoib_mcast_event __ipoib_mcast_due(struct ipoib_dev *ipd,
 
 	if (group->unwanted)
 		return IPOIB_MC_STOP;
+
+	/* first: a renewal would let go of what has just been granted */
+	event = __ipoib_mcast_answer(group);
+	if (event != IPOIB_MC_NONE)
+		return event;
+
 	if (__ipoib_mcast_may_ask(ipd, group)) {
 		if (group->state == IPOIB_MCAST_IDLE)
 			return IPOIB_MC_START;
 		if (__ipoib_mcast_wants_renewal(group))
 			return IPOIB_MC_RENEW;
 	}
-
-	event = __ipoib_mcast_answer(group);
-	if (event != IPOIB_MC_NONE)
-		return event;
 
 	event = __ipoib_mcast_alarm(ipd, group, &at);
 	if (event == IPOIB_MC_NONE || time_before(jiffies, at))
