@@ -563,6 +563,8 @@ struct ipoib_mcast {
  * @group_unknown: the subnet administrator tells no way to that group
  * @sa_absent: nor the way from the port to itself, which every one knows: there
  *	is none, and it is the HCA there that rejects what it is sent
+ * @lacks_broadcast: there was no memory for the broadcast group, and @work
+ *	tries again; guarded by link.lock
  * @sync_wanted: bit 0: the stack's list changed; any context sets it
  * @work: moves groups through their states
  * @undone: attachments that the HCA did not undo; guarded by link.lock

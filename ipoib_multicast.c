@@ -8,7 +8,7 @@
  * and senders only leave notes for it.
  *
  * Stages: table, memberships, address handles, attaching, state machine, work,
- * wanted groups, sending, link's orders, set-up.
+ * wanted groups, link's group, sending, link's orders, set-up.
  */
 #include <linux/hashtable.h>
 #include <linux/jhash.h>
@@ -46,7 +46,7 @@
  */
 #define IPOIB_CONFIRM_REFUSALS	4
 
-/* the stack's list is looked at again when there was no memory for all of it */
+/* wait for memory, for all of the stack's list or for the broadcast group */
 #define IPOIB_SYNC_AGAIN_MS	100
 
 /* log lines about refusals per group: after that it is known */
@@ -1320,6 +1320,35 @@ void ipoib_mcast_sync_later(struct ipoib_dev *ipd)
 	ipoib_mcast_kick(ipd);
 }
 
+/* ---- link's group ---- */
+
+/**
+ * ipoib_mcast_join_broadcast() - start on the way to carrier
+ * @ipd: interface
+ *
+ * Joins the group link.broadcast names, unless that is under way. Without the
+ * memory for it the work calls this again in a moment.
+ */
+void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
+{
+	struct ipoib_mcast_table *mcast = &ipd->mcast;
+
+	lockdep_assert_held(&ipd->link.lock);
+
+	spin_lock_bh(&mcast->lock);
+	if (!mcast->broadcast) {
+		memcpy(&mcast->link_mgid, &ipd->link.broadcast,
+		       sizeof(mcast->link_mgid));
+		mcast->broadcast = __ipoib_mcast_add(ipd, &ipd->link.broadcast,
+						     IPOIB_MCAST_BROADCAST);
+	}
+	mcast->lacks_broadcast = !mcast->broadcast;
+	spin_unlock_bh(&mcast->lock);
+
+	mod_delayed_work(ipd->wq, &mcast->work, mcast->lacks_broadcast ?
+			 msecs_to_jiffies(IPOIB_SYNC_AGAIN_MS) : 0);
+}
+
 static bool ipoib_mcast_is_accepting(struct ipoib_dev *ipd)
 {
 	bool accepting;
@@ -1340,6 +1369,8 @@ static void ipoib_mcast_work(struct work_struct *work)
 	LIST_HEAD(list);
 
 	mutex_lock(&ipd->link.lock);
+	if (ipd->mcast.lacks_broadcast)
+		ipoib_mcast_join_broadcast(ipd);
 	if (ipoib_mcast_is_accepting(ipd) &&
 	    test_and_clear_bit(0, &ipd->mcast.sync_wanted))
 		ipoib_mcast_sync(ipd);
@@ -1458,35 +1489,6 @@ const struct ipoib_ah *ipoib_mcast_resolve_rcu(struct ipoib_dev *ipd,
 /* ---- link's orders ---- */
 
 /**
- * ipoib_mcast_join_broadcast() - start on the way to carrier
- * @ipd: interface
- *
- * Joins the group link.broadcast names, unless that is under way.
- */
-void ipoib_mcast_join_broadcast(struct ipoib_dev *ipd)
-{
-	struct ipoib_mcast_table *mcast = &ipd->mcast;
-	bool failed = false;
-
-	lockdep_assert_held(&ipd->link.lock);
-
-	spin_lock_bh(&mcast->lock);
-	if (!mcast->broadcast) {
-		memcpy(&mcast->link_mgid, &ipd->link.broadcast,
-		       sizeof(mcast->link_mgid));
-		mcast->broadcast = __ipoib_mcast_add(ipd, &ipd->link.broadcast,
-						     IPOIB_MCAST_BROADCAST);
-		failed = !mcast->broadcast;
-	}
-	spin_unlock_bh(&mcast->lock);
-
-	if (failed)
-		ipoib_link_post(ipd, IPOIB_EV_JOIN_LOST);
-	else
-		ipoib_mcast_kick(ipd);
-}
-
-/**
  * ipoib_mcast_leave_all() - leave every group, and take no new ones
  * @ipd: interface
  *
@@ -1502,6 +1504,7 @@ void ipoib_mcast_leave_all(struct ipoib_dev *ipd)
 	spin_lock_bh(&ipd->mcast.lock);
 	ipd->mcast.accepting = false;
 	spin_unlock_bh(&ipd->mcast.lock);
+	ipd->mcast.lacks_broadcast = false;
 
 	ipoib_mcast_list(ipd, &list);
 	list_for_each_entry_safe(group, next, &list, todo)

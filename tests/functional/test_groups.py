@@ -182,9 +182,52 @@ def test_a_group_that_is_joined_does_not_stir_the_link():
             on(1, sys.executable, "-c", SEND, number, number + 1)
             wait_until("it is joined", lambda b=before: ethtool_stats(
                 1)["join_grants"] > b)
-    assert mentions(begun(), "function ipoib_mcast_work") >= 10
-    # a link looks now and then by itself
-    assert mentions(begun(), "function ipoib_link_work") < 10
+        lines = begun()
+    works = {name: mentions(lines, f"function ipoib_{name}_work")
+             for name in ("mcast", "link", "link_poll", "rtnl")}
+    assert works["mcast"] >= 10
+    # the poll and what needed RTNL have it look at the link, once each
+    assert works["link"] - works["link_poll"] - works["rtnl"] < 10
+
+
+FAILSLAB = pathlib.Path("/sys/kernel/debug/failslab")
+
+
+@contextlib.contextmanager
+def no_memory_in(function):
+    """Whatever a function of the driver allocates fails meanwhile."""
+    addresses = sorted((int(address, 16), name) for address, name in re.findall(
+        r"^([0-9a-f]+) t (\w+)\t\[ib_ipoib\]$", pathlib.Path(
+            "/proc/kallsyms").read_text(encoding="ascii"), re.M | re.I))
+    at = [name for _, name in addresses].index(function)
+    words = {"interval": 1, "times": -1, "space": 0, "verbose": 0,
+             "ignore-gfp-wait": "N", "task-filter": "N", "reject-start": 0,
+             "reject-end": 0, "require-start": addresses[at][0],
+             "require-end": addresses[at + 1][0], "probability": 100}
+    for name, value in words.items():
+        (FAILSLAB / name).write_text(str(value))
+    try:
+        yield
+    finally:
+        (FAILSLAB / "probability").write_text("0")
+
+
+@pytest.mark.instrumented
+def test_broadcast_group_waits_for_memory():
+    """It is tried again now and then, and not all the time."""
+    on(1, "ip", "link", "set", "ib0", "down")
+    try:
+        with traced(WORK) as begun:
+            with no_memory_in("__ipoib_mcast_add"):
+                on(1, "ip", "link", "set", "ib0", "up")
+                wait_until("it was tried again and again", lambda: mentions(
+                    begun(), "function ipoib_mcast_work") >= 5)
+            lines = begun()
+        assert mentions(lines, "function ipoib_mcast_work") < 50
+        assert mentions(lines, "function ipoib_link_work") < 50
+    finally:
+        link_up(1)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False))
 
 
 @pytest.mark.long
