@@ -10,7 +10,7 @@ import pytest
 
 from groupkit import TOOL
 from labkit import (FABRIC, HOSTS, TRACING, attr, debug_files, ethtool_stats,
-                    fault, has_carrier, ip4, kernel_log, link_up, on, ping,
+                    fault, has_carrier, ip4, kernel_log, lid, link_up, on, ping,
                     queue_pairs, set_link, spray, start_on, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("reason")]
@@ -49,9 +49,11 @@ def test_groups_as_they_are():
 @pytest.mark.core
 def test_paths_as_they_are():
     ping(1, ip4(2))
-    found = whole(PATH, debug_files(1)[1].read_text())
-    assert ("fe80:0:0:0:2fa:b000:0:201", "yes") in found
-    assert "  rate:       40.0 Gb/sec\n" in debug_files(1)[1].read_text()
+    text = debug_files(1)[1].read_text()
+    whole(PATH, text)
+    assert ("GID: fe80:0:0:0:2fa:b000:0:201\n  complete:    yes\n"
+            f"  DLID:     {lid(2):#06x}\n  SL:            0\n"
+            "  rate:       40.0 Gb/sec\n\n") in text
 
 
 @pytest.mark.core
@@ -96,31 +98,49 @@ def test_files_follow_a_new_name():
     wait_until("it answers", lambda: ping(1, ip4(4), 1, check=False))
 
 
-def test_reading_while_everything_changes(tmp_path):
+# Groups 239.9.NUMBER.1 to 250 are sent to, and one is received meanwhile.
+CHURN = """
+import socket, struct, sys
+index = socket.if_nametoindex("ib0")
+sender, receiver = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    for _ in range(2))
+sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack(
+    "4s4si", bytes(4), bytes(4), index))
+receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack(
+    "4s4si", bytes([239, 9, 0, int(sys.argv[1])]), bytes(4), index))
+for number in range(1, 251):
+    sender.sendto(b"x", (f"239.9.{sys.argv[1]}.{number}", 6001))
+"""
+
+
+def test_reading_while_everything_changes():
     """A reader gets whole records, and harms nobody."""
-    stop = threading.Event()
+    done = threading.Event()
+    rounds = 4
 
     def churn():
-        number = 0
-        while not stop.is_set():
-            number = (number + 1) % 200
-            member = start_on(1, sys.executable, TOOL, "recv",
-                              f"239.9.0.{number}", 6001, tmp_path / "heard")
-            on(1, "ip", "neigh", "flush", "dev", "ib0")
-            ping(1, ip4(2), 1, check=False)
-            member.terminate()
-            member.wait()
+        try:
+            for number in range(1, rounds + 1):
+                on(1, sys.executable, "-c", CHURN, number)
+                on(1, "ip", "neigh", "flush", "dev", "ib0")
+                ping(1, ip4(2), 1, check=False)
+        finally:
+            done.set()
 
+    mcg, path = debug_files(1)
     thread = threading.Thread(target=churn)
     thread.start()
     try:
-        for _ in range(300):
-            mcg, path = debug_files(1)
+        while not done.is_set():
             whole(GROUP, mcg.read_text())
             whole(PATH, path.read_text())
     finally:
-        stop.set()
         thread.join()
+    # those that were sent to are still there
+    found = {one[0] for one in whole(GROUP, mcg.read_text())}
+    assert found >= {f"ff12:401b:ffff:0:0:0:f09:{number:x}{last:02x}"
+                     for number in range(1, rounds + 1)
+                     for last in range(1, 251)}
     ping(1, ip4(2))
 
 
@@ -236,21 +256,26 @@ def drop_one():
 
 
 GID2 = "fe80:0000:0000:0000:02fa:b000:0000:0201"
+LINK = "mgid=ff12:401b:ffff:0000:0000:0000:ffff:ffff"
 
 
 @pytest.mark.core
 @pytest.mark.needs("heals")
 @pytest.mark.parametrize("deed, events", [
     (pull_the_cable, [
-        r"ipoib_link: ifindex=IB0 event=\d+ state=\d+->\d+ "
-        r"\(PORT_LOST: ACTIVE->JOINING\)$",
+        *(rf"ipoib_link: ifindex=IB0 event=\d+ state=\d+->\d+ \({step}\)$"
+          for step in ("PORT_LOST: ACTIVE->JOINING", "JOINED: JOINING->ACTIVE")),
         r"ipoib_reason: ifindex=IB0 reason=port-down status=0 tries=0",
         r"ipoib_reason: ifindex=IB0 reason=up status=0 tries=0"]),
     (go_down_and_up, [
-        r"ipoib_mcast: ifindex=IB0 mgid=ff12:401b:ffff:0000:0000:0000:ffff:"
-        r"ffff event=\d+ state=\d+->\d+ \(START: IDLE->JOINING\)$",
-        rf"ipoib_path: ifindex=IB0 gid={GID2} state=\d+->\d+ status=0 "
-        r"\(QUERYING->ANSWERED\)$",
+        *(rf"ipoib_mcast: ifindex=IB0 {LINK} event=\d+ state=\d+->\d+ "
+          rf"\({step}\)$" for step in (
+              "STOP: ATTACHED->LEAVING", "START: IDLE->JOINING",
+              "ANSWER: JOINING->JOINED", "ATTACHED: JOINED->ATTACHED")),
+        *(rf"ipoib_path: ifindex=IB0 gid={GID2} state=\d+->\d+ status=0 "
+          rf"\({step}\)$" for step in (
+              "BACKOFF->WANTED", "WANTED->QUERYING", "QUERYING->ANSWERED",
+              "ANSWERED->READY")),
         r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* removed",
         r"ipoib_neigh: ifindex=IB0 ha=[0-9a-f:]* added"]),
     (fill_a_ring, [r"ipoib_queue: ifindex=IB0 queue=\d stopped",

