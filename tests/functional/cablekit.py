@@ -53,6 +53,7 @@ class Datagram:
     """What the headers of a packet say, and what it carries."""
 
     def __init__(self, packet):
+        self.sl = packet[1] >> 4
         self.slid = int.from_bytes(packet[6:8], "big")
         # link next header: with a GRH or without
         grh = packet[LRH:LRH + GRH] if packet[1] & 3 == 3 else b""

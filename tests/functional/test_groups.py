@@ -146,6 +146,46 @@ def test_the_first_retry_comes_within_a_second():
     assert 0.3 <= times[retry] - times[refusal] <= 1 * SLOW
 
 
+@pytest.mark.core
+def test_full_membership_is_not_kept_at_a_new_subnet_manager():
+    """It may be one that knows members that only send."""
+    with fault(f"switch0/port{switch_port(1)}", "corrupt",
+               "count=1 qp=gsi at=4 xor=0200") as refusal:
+        on(1, sys.executable, "-c", SEND, 8, 9)
+        wait_until("it was refused", lambda: refusal.hit)
+    wait_until("it is joined", lambda: join_states(8) == only_host_1(FULL))
+    run("lab-sm", "stop")
+    run("lab-sm", "start")
+    wait_until("all ports ACTIVE", all_active)
+    wait_until("it is a member that sends", lambda: join_states(8) ==
+               only_host_1(SEND_ONLY), timeout=60)
+
+
+def test_backoff_starts_over_after_a_grant():
+    """What failed thrice, succeeded, and fails again is soon tried again."""
+    group = "239.30.0.60"
+    found = re.compile(r"(\d+\.\d+): ipoib_mcast: \S+ mgid=ff12:401b:ffff:0000:"
+                       r"0000:0000:0f1e:003c event=(\d+) ")
+    retry, unready = 5, 9
+
+    def times(event):
+        return [float(at) for at, number in found.findall("\n".join(trace()))
+                if int(number) == event]
+
+    with traced("ipoib/ipoib_mcast") as trace, sending(1, group):
+        with fault("fab1", "verbs", "create_ah every=1 errno=ENOMEM"):
+            wait_until("it failed", lambda: len(times(unready)) >= 3)
+        wait_until("it is joined", lambda: shown(60) == ("yes", "yes"))
+        before = len(times(unready))
+        with fault("fab1", "verbs", "create_ah every=1 errno=ENOMEM"), \
+                member(1, group):
+            failed = wait_until("it failed again",
+                                lambda: times(unready)[before:])[0]
+            tried = wait_until("it is tried again", lambda: [
+                at for at in times(retry) if at > failed])[0]
+        assert tried - failed < 2 * SLOW
+
+
 # what work items are begun
 WORK = "workqueue/workqueue_execute_start"
 
@@ -282,3 +322,10 @@ def test_a_flood_of_groups():
         5900 - 4096
     assert after["drop_tx_no_mem"] == before["drop_tx_no_mem"]
     ping(1, ip4(2), 5)
+    # those that are left make room for others
+    with groups_left(1):
+        wait_until("they are left", lambda: debug_files(1)[0].read_text(
+            ).count("0:f1e:") < 100, timeout=120)
+    before = ethtool_stats(1)["drop_tx_park_full"]
+    on(1, sys.executable, "-c", SEND, 6000, 6100)
+    assert ethtool_stats(1)["drop_tx_park_full"] == before

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from labkit import (PARTITIONS, attr, fault, ip4, ip6, link, mentions, on,
-                    ping, port_dir, restart_opensm, run, switch_port, traced,
-                    wait_until)
+from labkit import (BROADCAST, PARTITIONS, attr, fault, group_mlid, ip4, ip6,
+                    link, mentions, on, ping, port_dir, queue_pairs,
+                    restart_opensm, run, switch_port, traced, wait_until)
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("hitless")]
 
@@ -111,3 +111,20 @@ def test_what_was_serves_on_until_there_are_handles_for_what_is(partitions):
         wait_until("an answer", lambda h=host, o=other: ping(
             h, ip4(o), 1, check=False), timeout=60)
     assert attr(1, "carrier_changes") == changes
+
+
+def test_changed_qkey_alone(partitions):
+    """The group keeps its MLID, so the queue pairs stay attached to it."""
+    def qkeys(host):
+        return {pair["qkey"] for qpn, pair in queue_pairs(host).items()
+                if qpn > 1 and pair["state"] == "RTS"}
+
+    mlid = group_mlid(BROADCAST)
+    restart_opensm(partitions.replace("mtu=4", "mtu=4, Q_Key=0x1234"))
+    wait_until("the Q_Key follows", lambda: qkeys(1) == qkeys(2) ==
+               {"0x00001234"}, timeout=60)
+    assert group_mlid(BROADCAST) == mlid
+    on(1, "ip", "neigh", "flush", "dev", "ib0")
+    for address in ip4(2), ip6(2):
+        wait_until("an answer", lambda a=address: ping(1, a, 1, check=False),
+                   timeout=60)

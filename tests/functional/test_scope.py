@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from cablekit import Datagram, capture, packets
 from groupkit import member, send
-from labkit import (group_mlid, has_carrier, ib_port, ip4, ip6, link, on, ping,
-                    port_dir, wait_until)
+from labkit import (group_mlid, has_carrier, ib_port, ip4, ip6, lid, link, on,
+                    ping, port_dir, wait_until)
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 from vm.guest import umad as sa  # noqa: E402 pylint: disable=wrong-import-position,wrong-import-order
@@ -41,12 +42,12 @@ def groups(host):
 
 
 @contextlib.contextmanager
-def moved(*hosts):
-    """Their links are of scope 5, and those of scope 2 again."""
+def moved(*hosts, scope="15"):
+    """Their links are of another scope, and those of scope 2 again."""
     before = {host: link(host)["broadcast"] for host in hosts}
     for host, address in before.items():
         words = address.split(":")
-        words[5] = "15"
+        words[5] = scope
         on(host, "ip", "link", "set", "ib0", "broadcast", ":".join(words))
     try:
         yield
@@ -111,4 +112,35 @@ def test_links_of_two_scopes_do_not_meet():
         on(1, "ip", "neigh", "flush", "dev", "ib0")
         assert not ping(1, ip4(2), 1, "-W", 2, check=False)
     wait_until("they meet again", lambda: ping(1, ip4(2), 1, check=False),
+               timeout=60)
+
+
+ORGANIZATION = "ff18:401b:ffff::ffff:ffff"
+LEVEL = 3
+
+
+def test_service_level_of_groups(tmp_path):
+    """The broadcast group's is that of every packet to a group of the link."""
+    path = tmp_path / "cable.pcap"
+    mgids = {gid(ORGANIZATION), gid("ff18:401b:ffff::f06:701")}
+
+    def sent():
+        """Service levels of what host 1 sends from now on, by MGID."""
+        with capture("fab1/port1", path):
+            # who has it is asked by the broadcast group
+            on(1, "ip", "neigh", "flush", "dev", "ib0")
+            ping(1, ip4(2), 1, "-W", 1, check=False)
+            send(1, "239.6.7.1")
+            found = [one for one in map(Datagram, packets(path))
+                     if one.gid in mgids and one.slid == lid(1)]
+        return {one.gid: one.sl for one in found}
+
+    with sa.administrator("fab0") as administrator:
+        sa.make_group(administrator, gid(ORGANIZATION),
+                      gid(ib_port(0, "gids/0")), QKEY, MTU_2048, 0xffff,
+                      RATE_10, LEVEL)
+    with moved(1, 2, scope="18"), member(2, "239.6.7.1"):
+        wait_until("both groups' packets have it", lambda: sent() ==
+                   dict.fromkeys(mgids, LEVEL), timeout=60)
+    wait_until("an answer", lambda: ping(1, ip4(2), 1, check=False),
                timeout=60)

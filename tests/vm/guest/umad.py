@@ -174,9 +174,9 @@ def join_group(sa, mgid, port_gid):
            record)
 
 
-def make_group(sa, mgid, port_gid, qkey, mtu, pkey, rate):
+def make_group(sa, mgid, port_gid, qkey, mtu, pkey, rate, sl=0):
     """Make a group by joining a port to it; MTU and rate by their codes."""
     record = MEMBER.pack(mgid, port_gid, qkey, 0, EXACTLY | mtu, 0, pkey,
-                         EXACTLY | rate, 0, 0, FULL_MEMBER, 0)
+                         EXACTLY | rate, 0, sl << 28, FULL_MEMBER, 0)
     sa.ask(METHOD_SET, ATTR_MCMEMBER, MASK_MGID | MASK_PORT_GID |
            MASK_PARAMETERS | MASK_JOIN, record)
