@@ -314,6 +314,7 @@ enum ipoib_path_state {
  * @retry_at: no query before this, in jiffies
  * @found: when it was found, in jiffies
  * @lifetime: after how many jiffies it is queried again when it is used
+ * @doubted: it is queried though no event of the port gives a reason
  * @answer_status: of the last query
  * @answer: its record, valid when the status is 0
  * @waiter: for the answer
@@ -340,6 +341,7 @@ struct ipoib_path {
 	unsigned long retry_at;
 	unsigned long found;
 	unsigned long lifetime;
+	bool doubted;
 	int answer_status;
 	struct sa_path_rec answer;
 	struct ipoib_sa_waiter waiter;

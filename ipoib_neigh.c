@@ -682,6 +682,7 @@ static void __ipoib_path_doubt(struct ipoib_path *path)
 
 	WRITE_ONCE(path->retry_at,
 		   path->found + msecs_to_jiffies(IPOIB_SA_FRESH_MS) + 1);
+	path->doubted = true;
 	__ipoib_path_set_state(path, IPOIB_PATH_STALE);
 }
 
@@ -973,6 +974,7 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 	path->urgent = false;
 	path->found = jiffies;
 	path->lifetime = ipoib_path_lifetime();
+	path->doubted = false;
 	__ipoib_path_set_state(path, IPOIB_PATH_READY);
 	/* good enough to send by, but it may have changed since */
 	if (path->outdated)
@@ -987,14 +989,17 @@ static void ipoib_path_publish(struct ipoib_path *path, struct ipoib_ah *ah)
 /*
  * An address handle that works is worth more than the word of a subnet
  * administrator that may be starting up: it serves on through a few refusals,
- * and through any number of time-outs and troubles of our own.
+ * and through any number of time-outs and troubles of our own. Through any
+ * number of refusals, too, when no event of the port was the reason to query
+ * it: while no subnet manager runs, the HCA there rejects each query.
  */
 static bool __ipoib_path_serves_on(struct ipoib_path *path, int status)
 	__must_hold(&path->ipd->resolve.lock)
 {
 	if (status == -ETIMEDOUT)
 		path->refusals = 0;
-	if (!ipoib_sa_is_no(status))
+	if (!ipoib_sa_is_no(status) ||
+	    (path->doubted && rcu_access_pointer(path->ah)))
 		return rcu_access_pointer(path->ah);
 
 	return ++path->refusals < IPOIB_PATH_REFUSALS &&
@@ -1673,6 +1678,7 @@ static void __ipoib_path_age(struct ipoib_path *path, bool at_once)
 	/* the word of one that is no more */
 	path->retry = (struct ipoib_retry){};
 	path->refusals = 0;
+	path->doubted = false;
 	switch (path->state) {
 	case IPOIB_PATH_READY:
 	case IPOIB_PATH_STALE:
