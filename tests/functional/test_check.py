@@ -405,7 +405,8 @@ def result_lines(**outcomes):
     ("", 70, True, "noticed"),
     ("", 5, False, "broken: its tests are not in that lane"),
     ("lab: building driver: error", 125, False, "broken: it does not build"),
-])
+], ids=["both-fail", "one-parameter-fails", "one-passes", "passed-before-a-fault",
+        "fault-at-once", "not-collected", "not-built"])
 def test_a_mutant_is_noticed_when_each_named_test_fails(
         mutate, monkeypatch, tmp_path, output, status, noticed, says):
     passed, line = judged(mutate, monkeypatch, tmp_path, output, status)
@@ -441,7 +442,8 @@ def test_a_test_runs_in_the_labs_it_names(tmp_path, variant, expected):
         [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider",
          "--collect-only", "-q", "test_marked.py"], cwd=tmp_path, text=True,
         env=dict(os.environ, LAB_DRIVER="none", LAB_VARIANT=variant,
-                 LAB_CHOSEN="all"), capture_output=True, check=False)
+                 LAB_CHOSEN="all", LAB_SHARD="1/1"), capture_output=True,
+        check=False)
     assert set(re.findall(r"::test_(\w+)", done.stdout)) == expected
 
 
