@@ -12,9 +12,10 @@ import pytest
 
 from endurance import assert_not_grown, memory_kib
 from labkit import (DRIVER, FABRIC, all_active, byte_limits, completion_queues,
-                    edit, ethtool_stats, events, fault, has_carrier, iperf, ip4,
-                    ip6, lid, on, opensm_held, ping, plug, port_is_active,
-                    queue_pairs, run, start_on, switch_port, table, wait_until)
+                    edit, ethtool_stats, events, fault, generous_limits,
+                    has_carrier, iperf, ip4, ip6, lid, on, opensm_held, ping,
+                    plug, port_is_active, queue_pairs, run, start_on,
+                    switch_port, table, wait_until)
 
 pytestmark = pytest.mark.needs("netdev")
 
@@ -309,10 +310,13 @@ def test_queue_pair_that_fails_again_and_again_is_recreated():
 
 @pytest.mark.needs("heals")
 def test_queue_that_is_not_full_is_recovered_when_it_stands_still():
-    """The stack's watchdog looks at queues that are stopped alone."""
+    """The stack's watchdog only sees a queue that is stopped.
+
+    Nor may the byte limit stop it.
+    """
     ping(1, ip4(2))
     before = ethtool_stats(1)["heal_rearm"]
-    with fault("fab1", "completions", "stall dir=send"):
+    with generous_limits(1), fault("fab1", "completions", "stall dir=send"):
         ping(1, ip4(2), 1, check=False)
         wait_until("it is recovered",
                    lambda: ethtool_stats(1)["heal_rearm"] > before)
