@@ -197,19 +197,28 @@ def test_queue_above_the_first_is_recreated_alone():
         return (link(1)["address"], attr(1, "carrier_changes"),
                 ethtool_stats(1)["join_voids"])
 
-    with tx_queues(1, 4), credulous(1):
+    def queue_fails():
+        """What was there before; None when queue 0 sent first, and failed."""
+        before, pairs = unchanged(), set(queue_pairs(1))
+        recreated = ethtool_stats(1)["heal_recreate"]
+        first = queue_packets(1)[0]
+        with fault("fab1", "completions", "overflow nth=1 dir=send") as failure:
+            send_from(1, port, ip4(2))
+            wait_until("a completion queue fails", lambda: failure.hit)
+            wait_until("it is recreated", lambda: ethtool_stats(
+                1)["heal_recreate"] > recreated)
+        wait_until("all are in RTS", lambda: has_carrier(1) and all(
+            pair["state"] == "RTS" for pair in queue_pairs(1).values()))
+        if queue_packets(1)[0] != first or link(1)["address"] != before[0]:
+            return None
+        return before, pairs, recreated
+
+    with tx_queues(1, 4), credulous(1), credulous(2):
         spread_flows(1)
         ping(1, ip4(2))
         port, queue = find_flow(1, ip4(2), lambda queue: queue)
-        before, pairs = unchanged(), set(queue_pairs(1))
-        recreated = ethtool_stats(1)["heal_recreate"]
-        with fault("fab1", "completions", "overflow nth=1 dir=send") as failure:
-            send_from(1, port, ip4(2))
-            wait_until("its completion queue fails", lambda: failure.hit)
-            wait_until("it is recreated", lambda: ethtool_stats(
-                1)["heal_recreate"] > recreated)
-        wait_until("it is in RTS", lambda: all(
-            pair["state"] == "RTS" for pair in queue_pairs(1).values()))
+        before, pairs, recreated = wait_until("no other queue sends",
+                                              queue_fails, timeout=120)
         assert unchanged() == before
         gone = pairs - set(queue_pairs(1))
         assert len(gone) == 1 and len(queue_pairs(1)) == len(pairs)

@@ -10,7 +10,8 @@ import pytest
 
 from groupkit import member, send
 from labkit import (KERNEL, carry, completion_queues, counters, ethtool_stats,
-                    ip4, ip6, link, on, opensm_held, ping, spray, wait_until)
+                    ip4, ip6, link, on, opensm_held, ping, queue_pairs, spray,
+                    wait_until)
 from offloadkit import LAB
 
 pytestmark = [pytest.mark.needs("netdev"), pytest.mark.needs("rings")]
@@ -24,9 +25,17 @@ WHOLE = {"tx_packets", "tx_bytes", "rx_packets", "rx_bytes"}
 
 
 def cables():
-    """What the fabric counts at hosts 1 and 2: {(host, name): number}."""
-    return {(host, name): value for host in (1, 2)
-            for name, value in counters(f"fab{host}/port1").items()}
+    """What the fabric counts at hosts 1 and 2: {(host, name): number}.
+
+    Among it the management datagrams that the host has sent.
+    """
+    found = {(host, name): value for host in (1, 2)
+             for name, value in counters(f"fab{host}/port1").items()}
+    for host in (1, 2):
+        found[host, "mads"] = sum(
+            int(pair["send_requests"])
+            for qpn, pair in queue_pairs(host).items() if qpn <= 1)
+    return found
 
 
 def interfaces():
@@ -58,7 +67,7 @@ def at_rest():
 
 
 # What somebody else sent, or what was lost, and makes the two ends differ.
-NOISE = ("xmit_mcast", "rcv_mcast", "dropped_no_recv_wqe")
+NOISE = ("xmit_mcast", "rcv_mcast", "mads", "dropped_no_recv_wqe")
 
 
 def grown(action):
