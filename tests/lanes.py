@@ -39,6 +39,8 @@ NATIVE = fractions.Fraction(2, 3)
 
 # how often a lane whose machine ended too soon goes on in another one
 MACHINES = 3
+# so many tests that failed run once more; with more something else is wrong
+AGAIN = 5
 # seconds that one test may take: the choices of every day have no long ones
 TEST_SECONDS = {"short": 300, "core": 300, "smoke": 900}
 LONG_TEST_SECONDS = 3600
@@ -79,6 +81,8 @@ class Lane:
     processors = schedule.WHOLE
     # lines on what it does not run, once expected() has been called
     left_out = ()
+    # tests that failed, and passed when they were run again
+    unsteady = ()
 
     def expected(self, _expr):
         """Names of the tests this lane is to run."""
@@ -165,16 +169,36 @@ class PytestLane(Lane):
         return list(self.names)
 
     def run(self, expr, report):
-        """Run them, in another machine when the first one ended too soon."""
+        """Run them, in another machine when the first one ended too soon.
+
+        What failed runs once more in a machine of its own. A test that passes
+        there is unsteady, which is told and is no failure of this run.
+        """
         waiting, troubles = list(self.names or self.expected(expr)), []
+        failed = {}
+
+        def note(name, passed):
+            if passed:
+                report(name, True)
+            else:
+                failed[name] = False
+
         self.log.write_text("", encoding="utf-8")
         for _ in range(MACHINES):
-            left, trouble = self._run_once(expr, report, waiting)
+            left, trouble = self._run_once(expr, note, waiting)
             troubles.append(trouble)
             # a machine that ran nothing will not do better the next time
             if not left or len(left) == len(waiting):
                 break
             waiting = left
+        if 0 < len(failed) <= AGAIN:
+            again = {}
+            self._run_once(expr, lambda name, passed: again.update(
+                {name: passed and again.get(name, True)}), list(failed))
+            failed.update(again)
+        for name, passed in failed.items():
+            report(name, passed)
+        self.unsteady = [name for name, passed in failed.items() if passed]
         return "; ".join(filter(None, troubles))
 
     def _run_once(self, expr, report, waiting):

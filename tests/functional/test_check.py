@@ -129,10 +129,11 @@ PASSES = 'p() { echo "tests/functional/test_x.py::test_$1 PASSED [ 1%]"; }\n'
 
 def test_a_test_that_hangs_fails_and_the_others_run(tmp_path):
     lane = Scripted(tmp_path, PASSES + """echo collected 3 items
-        case "$*" in *deselect*) p three; exit 0;; esac
+        case "$*" in *deselect*three*) exit 1;;
+        *deselect*) p three; exit 0;; esac
         p one; sleep 600 & wait""")
     results, trouble = lane.results()
-    assert results == [("one", True), ("two", False), ("three", True)]
+    assert results == [("one", True), ("three", True), ("two", False)]
     assert "test_two ran for over 2 s" in trouble
 
 
@@ -150,6 +151,20 @@ def test_after_a_fault_of_the_kernel_another_machine_goes_on(tmp_path):
     results, trouble = lane.results()
     assert results == [("one", True), ("two", True), ("three", True)]
     assert trouble == "the kernel reported a fault"
+
+
+FAILS = 'f() { echo "tests/functional/test_x.py::test_$1 FAILED [ 1%]"; }\n'
+
+
+@pytest.mark.parametrize("second", ["p", "f"])
+def test_a_test_that_failed_runs_once_more(tmp_path, second):
+    lane = Scripted(tmp_path, PASSES + FAILS + f"""echo collected 3 items
+        case "$*" in *deselect*) {second} two; exit 0;; esac
+        p one; f two; p three; exit 1""")
+    passed = second == "p"
+    assert lane.results() == (
+        [("one", True), ("three", True), ("two", passed)], "")
+    assert lane.unsteady == ([lane.TESTS[1]] if passed else [])
 
 
 def test_a_machine_that_ran_nothing_is_not_started_again(tmp_path):
