@@ -1552,6 +1552,20 @@ static inline u8 ipoib_skb_icmp6_type(const struct sk_buff *skb)
 	return type ? *type : 0;
 }
 
+/* Does the packet resolve addresses: ARP, RARP or ND? */
+static inline bool ipoib_skb_is_resolution(const struct sk_buff *skb)
+{
+	switch (be16_to_cpu(ipoib_header_at(skb->data)->encap.proto)) {
+	case ETH_P_ARP:
+	case ETH_P_RARP:
+		return true;
+	case ETH_P_IPV6:
+		return ipoib_nd_type(ipoib_skb_icmp6_type(skb));
+	default:
+		return false;
+	}
+}
+
 /* ---- ipoib_neigh.c: address handles, paths, neighbours ------------------- */
 
 struct ipoib_ah *ipoib_ah_create(struct ipoib_dev *ipd,

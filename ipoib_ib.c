@@ -874,15 +874,7 @@ static bool ipoib_tx_needs_first_queue(const struct sk_buff *skb)
 	if (ipoib_hwaddr_is_mcast(&header->ha))
 		return true;
 
-	switch (be16_to_cpu(header->encap.proto)) {
-	case ETH_P_ARP:
-	case ETH_P_RARP:
-		return true;
-	case ETH_P_IPV6:
-		return ipoib_nd_type(ipoib_skb_icmp6_type(skb));
-	default:
-		return false;
-	}
+	return ipoib_skb_is_resolution(skb);
 }
 
 /**

@@ -1253,19 +1253,6 @@ static void ipoib_path_release(struct ipoib_path *path)
 	ipoib_path_put(path);
 }
 
-static bool ipoib_skb_is_resolution(const struct sk_buff *skb)
-{
-	switch (be16_to_cpu(ipoib_header_at(skb->data)->encap.proto)) {
-	case ETH_P_ARP:
-	case ETH_P_RARP:
-		return true;
-	case ETH_P_IPV6:
-		return ipoib_nd_type(ipoib_skb_icmp6_type(skb));
-	default:
-		return false;
-	}
-}
-
 /*
  * No address handle for this neighbour: keep the packet until there is one.
  * Another sender or the resolver may have been faster; then it is sent after
